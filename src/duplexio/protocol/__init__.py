@@ -1,0 +1,1 @@
+"""Bytes and values: no loop, no sockets, no clock of its own."""
