@@ -1,0 +1,482 @@
+"""A session: one peer, whatever carries its packets just now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from duplexio.engine.outbox import POLICIES, replace_waiting
+from duplexio.engine.polling import PollingTransport
+from duplexio.engine.transport import Transport
+from duplexio.engine.wheel import Timer
+from duplexio.errors import EnginePacketError
+from duplexio.protocol.engine_handshake import Request
+from duplexio.protocol.engine_packet import MESSAGE, PROTOCOL, Message, Outgoing, check_type
+from duplexio.protocol.engine_session import Action, State, during_upgrade, on_packet
+from duplexio.types import CloseReason
+
+if TYPE_CHECKING:
+    from duplexio.engine.server import EngineServer
+
+__all__ = ["Connection", "Owner"]
+
+#: So many bytes are handed to the transport before the turn of the loop ends, where it would take them: a handler that
+#: emits a great deal in one go then fills the kernel's buffers rather than the outbox.
+FLUSH_AT = 65_536
+#: How long a polling client has to fetch the end of its session. Node's is 30 s; a client polls again at once.
+CLOSE_TIMEOUT = 3.0
+
+
+class Owner(Protocol):
+    """Who gets what a session brings. The layer above implements it; engine tests do, too."""
+
+    def receive(self, packet: bytes) -> None:
+        """A text message, its type digit included."""
+
+    def receive_binary(self, data: bytes) -> None:
+        """A binary message."""
+
+    def closed(self, reason: CloseReason, details: str) -> None:
+        """The session ended; called once, and nothing after it."""
+
+
+class Connection:
+    """A session, in the role of the server.
+
+    Attributes:
+        id: the session id; a credential of the client, never to be shown to others.
+        transport: what carries the packets now; `.name` is `polling` or `websocket`.
+        request: the handshake.
+        protocol: the Engine.IO protocol's version: 4.
+    """
+
+    __slots__ = (
+        "_close_reason",
+        "_closing_timer",
+        "_deadline",
+        "_drain_waiters",
+        "_engine",
+        "_flush_scheduled",
+        "_heartbeat",
+        "_listeners",
+        "_loop",
+        "_pauses",
+        "_pong_missing",
+        "_queued",
+        "_upgrade",
+        "id",
+        "outbox",
+        "owner",
+        "request",
+        "state",
+        "transport",
+        "upgraded",
+    )
+
+    protocol = PROTOCOL
+
+    def __init__(self, sid: str, engine: EngineServer, request: Request) -> None:
+        self.id = sid
+        self.request = request
+        self.state = State.OPEN
+        self.transport: Transport
+        self.owner: Owner
+        self.outbox: list[Outgoing] = []
+        self.upgraded = False
+        self._engine = engine
+        self._loop = engine.loop
+        self._queued = 0
+        self._flush_scheduled = False
+        self._heartbeat: Timer | None = None
+        self._pong_missing = False
+        self._deadline = 0.0
+        self._upgrade: Upgrade | None = None
+        self._pauses = 0
+        self._listeners: dict[str, list[Callable[..., Any]]] | None = None
+        self._drain_waiters: list[asyncio.Future[None]] | None = None
+        self._closing_timer: Timer | None = None
+        self._close_reason: CloseReason = "forced close"
+
+    @property
+    def remote_address(self) -> str:
+        """The peer's address, as the server in front of us tells it."""
+        return self.request.address
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """The ASGI scope of the handshake: session, user, state. Empty where no ASGI server is involved."""
+        return self.request.scope
+
+    def on(self, event: Literal["upgrade", "upgrading", "close"], listener: Callable[..., Any]) -> None:
+        """Calls `listener` on the loop: `upgrade`, `upgrading` with the transport, `close` with reason and details."""
+        if self._listeners is None:
+            self._listeners = {}
+        self._listeners.setdefault(event, []).append(listener)
+
+    def _tell(self, event: str, *args: object) -> None:
+        for listener in (self._listeners or {}).get(event, ()):
+            try:
+                listener(*args)
+            except Exception as error:
+                self._engine.reporter.failure(f"a listener of the connection's {event!r} raised", error)
+
+    # Opening and the heartbeat.
+
+    def open(self, first: bytes) -> None:
+        """Sends the handshake and starts the heartbeat."""
+        self.outbox.append(first)
+        self._queued += len(first)
+        self.transport_ready()
+        self._beat_at(self._loop.time() + self._engine.options.ping_interval)
+
+    def _beat_at(self, deadline: float) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        self._deadline = deadline
+        self._heartbeat = self._engine.wheel.call_at(deadline, self._beat)
+
+    def _beat(self) -> None:
+        if self._pong_missing:
+            self._expire()
+            return
+        self._pong_missing = True
+        # From when the ping was due, not from when it went out: being late twice would add up.
+        self._beat_at(self._deadline + self._engine.options.ping_timeout)
+        self.send(b"2")
+
+    def _expire(self) -> None:
+        seconds = self._engine.options.ping_timeout
+        self._engine.reporter.fault(
+            "ping_timeout", self.remote_address, f"a ping was not answered within {seconds:g} s"
+        )
+        self.end("ping timeout", "the ping was not answered in time")
+
+    def still_open(self) -> bool:
+        """Whether a request finds the session; one whose ping is overdue ends now, not at the wheel's next turn."""
+        if self._pong_missing and self._loop.time() >= self._deadline and self.state is not State.CLOSED:
+            self._expire()
+        return self.state is not State.CLOSED
+
+    # Sending.
+
+    def send(self, packet: Outgoing) -> None:
+        """Hands a packet to the transport, or to the outbox where that cannot take it yet. Dropped after the end."""
+        transport = self.transport
+        if transport.direct and not self.outbox and type(packet) is bytes:
+            transport.direct = False
+            transport.write_one(packet)
+        elif self.state is State.OPEN:
+            self._queue(packet)
+
+    def send_shared(self, message: Message) -> None:
+        """A message for many: written at once where nothing of this session waits, without a task or timer."""
+        if (
+            not self.outbox
+            and self.transport.writable
+            and self.transport.name == "websocket"
+            and self.state is State.OPEN
+        ):
+            self.transport.write_shared(message)
+        elif self.state is State.OPEN:
+            self._queue(message)
+
+    @property
+    def congested(self) -> bool:
+        """Whether a volatile packet would have to wait."""
+        if self.state is not State.OPEN or self.transport.congested:
+            return True
+        return bool(self.outbox) and not self._flush_scheduled
+
+    def _queue(self, packet: Outgoing) -> None:
+        outbox, options = self.outbox, self._engine.options
+        if type(packet) is Message and packet.key is not None:
+            replaced = replace_waiting(outbox, packet)
+            if replaced is not None:
+                self._queued += len(packet) - len(replaced)
+                self._engine.reporter.count("packets_conflated")
+                return
+        outbox.append(packet)
+        self._queued += len(packet)
+        if self._queued >= FLUSH_AT and self.transport.writable and self.transport.name == "websocket":
+            self.transport_ready()
+        elif not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+        if (self._queued > options.max_outbox_bytes or len(outbox) > options.max_outbox_packets) and len(outbox) > 1:
+            self._overflow()
+
+    def _overflow(self) -> None:
+        """The receiver is too slow. RFC 6455 has no code for that; 1008 is its word for a policy. §7.4.1."""
+        options, reporter = self._engine.options, self._engine.reporter
+        reporter.count("outbox_overflows")
+        drop = POLICIES[options.outbox_policy]
+        while len(self.outbox) > 1 and (
+            self._queued > options.max_outbox_bytes or len(self.outbox) > options.max_outbox_packets
+        ):
+            dropped = drop(self.outbox)
+            if dropped is None:
+                text = (
+                    f"the client does not read: {self._queued} bytes in {len(self.outbox)} packets wait for it"
+                    f" (max_outbox_bytes={options.max_outbox_bytes}, max_outbox_packets={options.max_outbox_packets})"
+                )
+                reporter.fault("outbox_overflow", self.remote_address, text)
+                self.transport.fail(1008, "slow reader")
+                self.end("transport error", text)
+                return
+            self._queued -= len(dropped)
+            reporter.count("packets_dropped")
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self.outbox:
+            self.transport_ready()
+
+    def transport_ready(self) -> None:
+        """The transport can take what waits."""
+        transport = self.transport
+        if self.outbox and transport.writable:
+            packets, self.outbox = self.outbox, []
+            self._queued = 0
+            # The end of a polling session is not in the same body: clients would see it before what is in front of it.
+            transport.write(packets)
+            if self._drain_waiters is not None:
+                self._drained()
+        if self.state is State.CLOSING and transport.writable:
+            self._finish_closing()
+        elif self._upgrade is not None and not self.outbox:
+            self._upgrade.release_poll()
+
+    # Waiting for a slow receiver.
+
+    async def drain(self) -> None:
+        """Waits while the receiver is behind: its transport takes nothing more, or packets wait.
+
+        Returns at once otherwise, and when the session ends. Cancelling it only stops the waiting.
+        """
+        if self.state is not State.OPEN or (self.transport.writable and self._queued < FLUSH_AT) or not self.outbox:
+            return
+        waiter = self._loop.create_future()
+        if self._drain_waiters is None:
+            self._drain_waiters = []
+        self._drain_waiters.append(waiter)
+        await waiter
+
+    def _drained(self) -> None:
+        waiters, self._drain_waiters = self._drain_waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # Receiving.
+
+    def receive(self, packet: bytes) -> None:
+        """A text packet from the transport."""
+        if packet and packet[0] == MESSAGE:
+            if self.state is State.OPEN:
+                self.owner.receive(packet)
+        else:
+            self._receive_control(packet)
+
+    def receive_binary(self, data: bytes) -> None:
+        """A binary message from the transport."""
+        if self.state is State.OPEN:
+            self.owner.receive_binary(data)
+
+    def _receive_control(self, packet: bytes) -> None:
+        if self.state is State.CLOSED:
+            return
+        try:
+            action = on_packet(check_type(packet))
+        except EnginePacketError as error:
+            self.reject("parse error", str(error), packet)
+            return
+        if action is Action.HEARTBEAT:
+            self._pong_missing = False
+            self._beat_at(self._loop.time() + self._engine.options.ping_interval)
+        elif action is Action.PEER_CLOSED:
+            if self.transport.name == "polling":
+                self._discard_poll(b"6")
+            self.end("transport close", "the client closed the session")
+        elif action is Action.WRONG_DIRECTION:
+            self.reject("transport error", "a ping from the client; in protocol 4 the server pings", packet)
+
+    def reject(self, reason: CloseReason, text: str, packet: bytes | None = None) -> None:
+        """Ends the session because of what the peer sent; says so in the log."""
+        if self.state is State.CLOSED:
+            return
+        self._engine.reporter.fault(reason.replace(" ", "_"), self.remote_address, text)
+        if packet is not None and not _is_utf8(packet):
+            # RFC 6455 §8.1; checked only for what was refused, since JSON's decoder checks the rest.
+            self.transport.fail(1007, "not UTF-8")
+        self.end(reason, text)
+
+    def pause_reading(self) -> None:
+        """Counted: as many `resume_reading` end it."""
+        self._pauses += 1
+        if self._pauses == 1:
+            self._engine.reporter.count("reading_paused")
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._pauses -= 1
+        if self._pauses == 0:
+            self.transport.resume_reading()
+
+    # Upgrading.
+
+    @property
+    def upgrading(self) -> bool:
+        return self._upgrade is not None
+
+    def begin_upgrade(self, candidate: Transport) -> None:
+        """A second transport offers itself; it gets the session when it has proved that it works."""
+        self._upgrade = Upgrade(self, candidate, self._engine)
+        candidate.sink = self._upgrade
+        self._tell("upgrading", candidate)
+
+    def complete_upgrade(self, candidate: Transport) -> None:
+        """The client has moved: the old transport gets its last answer, the new one what waits."""
+        self._upgrade = None
+        self.upgraded = True
+        self._discard_poll(b"6")
+        self.transport = candidate
+        candidate.sink = self
+        if self._pauses:
+            candidate.pause_reading()
+        self._tell("upgrade", candidate)
+        self.transport_ready()
+
+    def abandon_upgrade(self, upgrade: Upgrade) -> None:
+        """This one came to nothing; another may have begun since."""
+        if self._upgrade is upgrade:
+            self._upgrade = None
+
+    def _discard_poll(self, last: bytes) -> None:
+        if isinstance(self.transport, PollingTransport):
+            self.transport.discard(last)
+
+    # Ending.
+
+    def close(self, reason: CloseReason = "forced close") -> None:
+        """Ends the session from this side, once what waits has gone out; a polling client fetches it."""
+        if self.state is not State.OPEN:
+            return
+        self.state = State.CLOSING
+        self._close_reason = reason
+        # An upgrade goes on: the client may have moved already, and fetches what waits from there.
+        if self.transport.writable:
+            self.transport_ready()
+        if self.state is State.CLOSING:
+            self._closing_timer = self._engine.wheel.call_later(CLOSE_TIMEOUT, self._finish_closing)
+
+    def _finish_closing(self) -> None:
+        self.end(self._close_reason, "closed by the server")
+
+    def transport_closed(self, transport: Transport, reason: CloseReason, details: str, cause: str = "") -> None:
+        """The transport's own report."""
+        if transport is self.transport:
+            if reason in ("transport error", "parse error") and self.state is State.OPEN:
+                self._engine.reporter.fault(cause or reason.replace(" ", "_"), self.remote_address, details)
+            self.end(reason, details)
+
+    def end(self, reason: CloseReason, details: str) -> None:
+        """The session is over now. Idempotent."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        for timer in (self._heartbeat, self._closing_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._upgrade is not None:
+            self._upgrade.session_ended()
+        if self.outbox and self.transport.writable and reason != "transport error":
+            # A refusal's last words, such as CONNECT_ERROR, go out before the end.
+            packets, self.outbox = self.outbox, []
+            if self.transport.name == "polling":
+                packets.append(b"1")
+            self.transport.write(packets)
+        self.outbox = []
+        self._drained()
+        self.transport.close()
+        self._engine.forget(self)
+        self._engine.reporter.count("connections_closed")
+        self.owner.closed(reason, details)
+        self._tell("close", reason, details)
+        self._listeners = None
+
+
+class Upgrade:
+    """A transport that wants to become a session's: it has to answer the probe first."""
+
+    __slots__ = ("_candidate", "_connection", "_engine", "_probed", "_timer", "outbox")
+
+    def __init__(self, connection: Connection, candidate: Transport, engine: EngineServer) -> None:
+        self.outbox: list[Outgoing] = []
+        self._connection = connection
+        self._candidate = candidate
+        self._engine = engine
+        self._probed = False
+        self._timer = engine.wheel.call_later(engine.options.upgrade_timeout, self._too_late)
+
+    def receive(self, packet: bytes) -> None:
+        action = during_upgrade(packet)
+        if action is Action.ANSWER_PROBE:
+            self._probed = True
+            self._candidate.write((b"3probe",))
+            self.release_poll()
+        elif action is Action.COMPLETE and self._connection.state is not State.CLOSED:
+            self._timer.cancel()
+            self._connection.complete_upgrade(self._candidate)
+        else:
+            self._abandon("the upgrade's transport sent something else than its probe")
+
+    def receive_binary(self, data: bytes) -> None:
+        self._abandon("the upgrade's transport sent a binary message")
+
+    def transport_ready(self) -> None:
+        """Nothing waits for a candidate."""
+
+    def transport_closed(self, transport: Transport, reason: CloseReason, details: str, cause: str = "") -> None:
+        self._timer.cancel()
+        self._connection.abandon_upgrade(self)
+
+    def release_poll(self) -> None:
+        """The client moves once its poll is answered; with nothing to say, the answer is a noop."""
+        transport = self._connection.transport
+        if self._probed and transport.writable:
+            transport.write((b"6",))
+
+    def session_ended(self) -> None:
+        """The session ends before the upgrade does.
+
+        A client whose poll was released waits for nothing but this transport, and would not notice: it is closed when
+        the client has moved to it.
+        """
+        self._connection.abandon_upgrade(self)
+        if not self._probed:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._timer.cancel()
+        self._connection.abandon_upgrade(self)
+        self._candidate.close()
+
+    def _abandon(self, text: str) -> None:
+        if self._connection.state is not State.CLOSED:
+            self._engine.reporter.fault("upgrade", self._connection.remote_address, text)
+        self._cancel()
+
+    def _too_late(self) -> None:
+        self._engine.reporter.count("upgrade_timeouts")
+        self._abandon(
+            f"an upgrade was not completed within {self._engine.options.upgrade_timeout:g} s (upgrade_timeout)"
+        )
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

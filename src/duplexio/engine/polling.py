@@ -1,0 +1,145 @@
+"""HTTP long-polling: a GET that waits for packets, a POST that brings them. One of each at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from duplexio.engine.transport import Sink
+from duplexio.errors import EnginePacketError
+from duplexio.protocol import engine_payload
+from duplexio.protocol.engine_packet import Message, Outgoing
+from duplexio.protocol.engine_payload import Binary
+
+__all__ = ["Exchange", "PollingTransport"]
+
+TEXT = b"text/plain; charset=UTF-8"
+#: Not text/plain: some browsers offered that as a download. [engine.io/lib/transports/polling.ts]
+HTML = b"text/html"
+
+
+class Exchange(Protocol):
+    """A request that waits for its answer, whatever HTTP server holds it."""
+
+    def respond(self, status: int, body: bytes, content_type: bytes = b"") -> None:
+        """Answers it, once; nothing happens where the peer is gone."""
+
+
+class PollingTransport:
+    """See `Transport`."""
+
+    __slots__ = ("_held_post", "_max_packets", "_paused", "_poll", "_post", "sink")
+
+    name = "polling"
+    #: Never: all packets of one turn of the loop go out in one body.
+    direct = False
+
+    def __init__(self, sink: Sink, max_packets: int) -> None:
+        self.sink = sink
+        self._max_packets = max_packets
+        self._poll: Exchange | None = None
+        self._post: Exchange | None = None
+        self._paused = False
+        self._held_post = False
+
+    @property
+    def writable(self) -> bool:
+        return self._poll is not None
+
+    @property
+    def congested(self) -> bool:
+        return self._poll is None
+
+    # What the HTTP side calls.
+
+    def poll(self, exchange: Exchange) -> None:
+        """A GET: answered at once where packets wait, else when the first comes."""
+        if self._poll is not None:
+            self.sink.transport_closed(self, "transport error", "a second poll while one is open")
+            exchange.respond(400, b"")
+            return
+        self._poll = exchange
+        self.sink.transport_ready()
+
+    def begin_post(self, exchange: Exchange) -> bool:
+        """The head of a POST is here; False: it overlaps another, and was answered."""
+        if self._post is not None:
+            self.sink.transport_closed(self, "transport error", "a second POST while one is open")
+            exchange.respond(400, b"")
+            return False
+        self._post = exchange
+        return True
+
+    def end_post(self, body: bytes) -> None:
+        """The body of the POST that was begun."""
+        exchange = self._post
+        assert exchange is not None
+        try:
+            packets = engine_payload.decode(body, self._max_packets)
+        except EnginePacketError as error:
+            self._post = None
+            self.sink.transport_closed(self, "parse error", str(error))
+            exchange.respond(400, b"")
+            return
+        for packet in packets:
+            if isinstance(packet, Binary):
+                self.sink.receive_binary(bytes(packet))
+            else:
+                self.sink.receive(packet)
+        if self._paused:
+            self._held_post = True
+        else:
+            self._post = None
+            exchange.respond(200, b"ok", HTML)
+
+    def refuse_post(self, status: int) -> None:
+        """The body was not taken: too large, or of the wrong type. The session lives."""
+        exchange, self._post = self._post, None
+        if exchange is not None:
+            exchange.respond(status, b"")
+
+    def lost(self, exchange: Exchange) -> None:
+        """The peer went away in the middle of a request."""
+        if exchange is self._poll:
+            self._poll = None
+            self.sink.transport_closed(self, "transport error", "the poll's connection closed prematurely")
+        elif exchange is self._post:
+            self._post = None
+            self.sink.transport_closed(self, "transport error", "the POST's connection closed prematurely")
+
+    # What the session calls.
+
+    def write(self, packets: Iterable[Outgoing]) -> None:
+        exchange, self._poll = self._poll, None
+        if exchange is not None:
+            exchange.respond(200, engine_payload.encode(packets), TEXT)
+
+    def write_one(self, packet: bytes) -> None:
+        self.write((packet,))
+
+    def write_shared(self, message: Message) -> None:
+        self.write((message,))
+
+    def close(self) -> None:
+        self.discard(b"1")
+
+    def discard(self, last: bytes) -> None:
+        """Answers what is open with this packet, and nothing after it."""
+        if self._poll is not None:
+            self.write((last,))
+        if self._held_post:
+            self.resume_reading()
+
+    def fail(self, code: int, text: str) -> None:
+        self.close()
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        if self._held_post:
+            self._held_post = False
+            exchange, self._post = self._post, None
+            assert exchange is not None
+            exchange.respond(200, b"ok", HTML)

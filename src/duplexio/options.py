@@ -1,0 +1,501 @@
+"""Every option of a server: one table, from which its checks and its reference page are made.
+
+`OPTIONS` has a row for each: the JavaScript name where there is one, the default, the unit, what happens at a limit,
+the counter that tells, and why the default is what it is. `ServerOptions` is the same list for type checkers,
+`Options` the values in force; a test compares the three.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
+from duplexio.errors import ConfigurationError
+from duplexio.observe import Observer
+from duplexio.types import TransportName
+
+if TYPE_CHECKING:
+    from duplexio.protocol.engine_handshake import Request
+
+__all__ = ["OPTIONS", "Option", "Options", "Recovery", "ServerOptions"]
+
+Origins: TypeAlias = Literal["*"] | str | Iterable[str] | Callable[[str], bool]
+AllowRequest: TypeAlias = Callable[["Request"], bool | str | Awaitable[bool | str | None] | None]
+OutboxPolicy: TypeAlias = Literal["disconnect", "drop_oldest", "drop_newest", "conflate"]
+Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+class Recovery(TypedDict, total=False):
+    """Connection state recovery, of a server or of one namespace."""
+
+    max_disconnection_duration: float
+    skip_middlewares: bool
+
+
+class ServerOptions(TypedDict, total=False):
+    """The keyword arguments of `Server`; `docs/reference/options.md` explains each."""
+
+    path: str
+    transports: Iterable[TransportName]
+    allow_upgrades: bool
+    upgrade_timeout: float
+    ping_interval: float
+    ping_timeout: float
+    max_http_buffer_size: int
+    cookie: bool | str | Mapping[str, Any] | None
+    cors_allowed_origins: Origins | None
+    cors_credentials: bool
+    cors_headers: bool
+    allow_request: AllowRequest | None
+    trusted_proxies: Iterable[str]
+    connect_timeout: float
+    ack_timeout: float
+    middleware_timeout: float
+    allow_request_timeout: float
+    attachment_timeout: float
+    connection_state_recovery: bool | Recovery | None
+    cleanup_empty_child_namespaces: bool
+    ordered: bool
+    cancel_on_disconnect: bool
+    data: Callable[[], Any]
+    serve_client: bool
+    client_directory: str | Path | None
+    drain_seconds: float
+    handle_signals: bool
+    lifespan: Lifespan | None
+    observer: Observer | None
+    debug: bool
+    dumps: Callable[[Any], bytes] | None
+    loads: Callable[[bytes], Any] | None
+    outbox_policy: OutboxPolicy
+    conflate_key: Callable[[str, tuple[Any, ...]], Hashable] | None
+    max_outbox_bytes: int
+    max_outbox_packets: int
+    max_handlers_in_flight: int
+    max_ordered_queue: int
+    max_threads: int
+    max_thread_queue: int
+    max_pending_acks: int
+    max_pending_connects: int
+    max_namespaces_per_client: int
+    max_dynamic_namespaces: int
+    max_rooms_per_socket: int
+    max_name_length: int
+    max_payload_packets: int
+    max_attachments: int
+    max_recovery_packets: int
+    max_recovery_bytes: int
+    max_recovery_sessions: int
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A row of the table."""
+
+    name: str
+    javascript: str
+    default: Any
+    unit: str
+    #: What happens there, for a limit; what it decides, for a switch.
+    effect: str
+    #: The counter that tells, or nothing.
+    counter: str
+    reason: str
+    minimum: float | None = None
+
+
+def _row(
+    name: str,
+    default: Any,
+    effect: str,
+    reason: str = "",
+    *,
+    js: str = "",
+    unit: str = "",
+    counter: str = "",
+    minimum: float | None = None,
+) -> Option:
+    return Option(name, js, default, unit, effect, counter, reason, minimum)
+
+
+OPTIONS: tuple[Option, ...] = (
+    _row("path", "/socket.io", "where the server answers when it is not mounted", "clients ask there", js="path"),
+    _row(
+        "transports",
+        ("polling", "websocket"),
+        "which transports are offered; another one is refused with code 0",
+        "polling is the way in where a proxy lets no WebSocket through",
+        js="transports",
+    ),
+    _row("allow_upgrades", True, "whether a polling session may move to WebSocket", js="allowUpgrades"),
+    _row(
+        "upgrade_timeout",
+        10.0,
+        "an upgrade not completed by then is given up; the session stays on polling",
+        "Node's",
+        js="upgradeTimeout",
+        unit="s",
+        minimum=0.001,
+    ),
+    _row("ping_interval", 25.0, "how often a session is pinged", "Node's", js="pingInterval", unit="s", minimum=0.01),
+    _row(
+        "ping_timeout",
+        20.0,
+        "a ping unanswered for so long ends the session: `ping timeout`",
+        "Node's",
+        js="pingTimeout",
+        unit="s",
+        minimum=0.01,
+    ),
+    _row(
+        "max_http_buffer_size",
+        1_000_000,
+        "a larger body is answered 413, a larger WebSocket message closes with 1009",
+        "Node's; the client is told it as maxPayload",
+        js="maxHttpBufferSize",
+        unit="bytes",
+        counter="fault.message_too_big",
+        minimum=1,
+    ),
+    _row(
+        "cookie", None, "sets a cookie with the session id at the handshake: True, a name, or attributes", js="cookie"
+    ),
+    _row(
+        "cors_allowed_origins",
+        None,
+        'origins besides the page\'s own that may connect: a list, "*", or a function of the origin',
+        "same origin is the only safe default",
+        js="cors.origin",
+        counter="fault.origin",
+    ),
+    _row(
+        "cors_credentials", False, "lets a foreign page send cookies; its origin is then echoed", js="cors.credentials"
+    ),
+    _row("cors_headers", True, "False where something around this server writes the CORS headers"),
+    _row(
+        "allow_request",
+        None,
+        "asked once per new session; False or a text refuses with 403, code 4 and that text",
+        js="allowRequest",
+        counter="fault.forbidden",
+    ),
+    _row(
+        "trusted_proxies",
+        (),
+        "addresses whose X-Forwarded-Host counts in the same-origin check",
+        "anybody can send that header, so nobody is trusted unless named",
+    ),
+    _row(
+        "connect_timeout",
+        45.0,
+        "a connection that joined no namespace by then is closed",
+        "Node's",
+        js="connectTimeout",
+        unit="s",
+        counter="fault.connect_timeout",
+        minimum=0.01,
+    ),
+    _row("ack_timeout", 30.0, "how long `emit_with_ack` waits: AckTimeout", js="ackTimeout", unit="s", minimum=0.001),
+    _row(
+        "middleware_timeout",
+        10.0,
+        "the connection middlewares of one socket together: CONNECT_ERROR `Internal error`",
+        unit="s",
+        counter="middleware_timeouts",
+        minimum=0.001,
+    ),
+    _row("allow_request_timeout", 10.0, "the handshake is refused: 403, code 4", unit="s", minimum=0.001),
+    _row(
+        "attachment_timeout",
+        10.0,
+        "a packet whose attachments have not all come by then is a parse error",
+        "a slow uplink needs seconds for a picture, an attacker would keep it open for ever",
+        unit="s",
+        counter="fault.parse_error",
+        minimum=0.01,
+    ),
+    _row(
+        "connection_state_recovery",
+        None,
+        "True or its options: a client that comes back soon gets what it missed",
+        "off: the offset is an argument more that clients do not remove",
+        js="connectionStateRecovery",
+    ),
+    _row(
+        "cleanup_empty_child_namespaces",
+        True,
+        "namespaces made by a pattern or a function go with their last socket",
+        "Node keeps them, which grows without end",
+        js="cleanupEmptyChildNamespaces",
+    ),
+    _row("ordered", False, "each handler of a socket waits for the one before to end"),
+    _row("cancel_on_disconnect", False, "cancels the handlers of a socket when it disconnects"),
+    _row("data", dict, "makes `socket.data`"),
+    _row("serve_client", True, "serves the JavaScript client beside the endpoint", js="serveClient"),
+    _row("client_directory", None, "where the npm package `socket.io-client` is; searched for when not given"),
+    _row(
+        "drain_seconds",
+        10.0,
+        "closings are spread over so long at the most, so that not all clients come back at once",
+        unit="s",
+        minimum=0,
+    ),
+    _row("handle_signals", True, "begin closing at SIGTERM and SIGINT, before the server around does"),
+    _row("lifespan", None, "an asynchronous context manager of your own, entered at start"),
+    _row("observer", None, "what watches this server: see `Observer`"),
+    _row("debug", False, "adds a `duplexio-hint` header to refusals"),
+    _row("dumps", None, "a JSON encoder of your own: value to bytes; bytes never reach it"),
+    _row("loads", None, "a JSON decoder of your own: bytes to value; it must raise ValueError on malformed input"),
+    _row(
+        "outbox_policy",
+        "disconnect",
+        "what happens to a receiver over its outbox: `disconnect`, `drop_oldest`, `drop_newest`, `conflate`",
+        "a client that misses events silently is worse off than one that reconnects",
+        counter="packets_dropped",
+    ),
+    _row("conflate_key", None, "`(event, arguments)` to the key under which a newer event replaces a waiting one"),
+    _row(
+        "max_outbox_bytes",
+        4 * 1024 * 1024,
+        "the outbox policy applies",
+        "four of the largest messages",
+        unit="bytes",
+        counter="outbox_overflows",
+        minimum=1,
+    ),
+    _row(
+        "max_outbox_packets",
+        10_000,
+        "the outbox policy applies",
+        "small packets cost objects rather than bytes",
+        unit="packets",
+        counter="outbox_overflows",
+        minimum=1,
+    ),
+    _row(
+        "max_handlers_in_flight",
+        100,
+        "the socket's connection is not read until one ends",
+        "a client cannot make more work than that at a time",
+        unit="handlers a socket",
+        counter="reading_paused",
+        minimum=1,
+    ),
+    _row(
+        "max_ordered_queue",
+        100,
+        "the socket's connection is not read until one starts",
+        unit="events a socket",
+        counter="reading_paused",
+        minimum=1,
+    ),
+    _row("max_threads", 32, "plain handlers wait for a thread", "the standard library's, on most machines", minimum=1),
+    _row(
+        "max_thread_queue", 1000, "sockets with more for the threads are not read", counter="reading_paused", minimum=1
+    ),
+    _row("max_pending_acks", 1000, "`emit_with_ack` raises LimitExceeded", unit="acks a socket", minimum=1),
+    _row(
+        "max_pending_connects",
+        10,
+        "CONNECT_ERROR `Too many pending connections`",
+        "each holds a middleware chain open",
+        unit="a connection",
+        counter="fault.too_many_connects",
+        minimum=1,
+    ),
+    _row(
+        "max_namespaces_per_client",
+        100,
+        "CONNECT_ERROR `Too many namespaces`",
+        unit="a connection",
+        counter="fault.too_many_namespaces",
+        minimum=1,
+    ),
+    _row(
+        "max_dynamic_namespaces",
+        10_000,
+        "CONNECT_ERROR `Too many namespaces`",
+        "a pattern lets clients invent names",
+        counter="fault.too_many_namespaces",
+        minimum=1,
+    ),
+    _row("max_rooms_per_socket", 1000, "`join` raises LimitExceeded", unit="rooms a socket", minimum=1),
+    _row(
+        "max_name_length",
+        256,
+        "a longer name of an event or namespace is a parse error, of a room a LimitExceeded",
+        "they are keys of tables and parts of log lines",
+        unit="bytes",
+        counter="fault.parse_error",
+        minimum=1,
+    ),
+    _row(
+        "max_payload_packets",
+        1000,
+        "a polling body with more is answered 400 and ends the session",
+        "a megabyte of one-byte packets would be half a million events",
+        unit="packets",
+        counter="fault.parse_error",
+        minimum=1,
+    ),
+    _row(
+        "max_attachments",
+        10,
+        "a packet that announces more is a parse error",
+        "Node's",
+        js="maxAttachments",
+        unit="a packet",
+        counter="fault.parse_error",
+        minimum=0,
+    ),
+    _row("max_recovery_packets", 100_000, "the oldest go", unit="a namespace", counter="recovery_evicted", minimum=1),
+    _row(
+        "max_recovery_bytes",
+        64 * 1024 * 1024,
+        "the oldest go",
+        unit="bytes a namespace",
+        counter="recovery_evicted",
+        minimum=1,
+    ),
+    _row("max_recovery_sessions", 100_000, "the oldest go", unit="a namespace", counter="recovery_evicted", minimum=1),
+    _row(
+        "max_connections",
+        100_000,
+        "a new session is answered 503",
+        "what one process holds in some 2 GB",
+        unit="sessions",
+        counter="fault.too_many_connections",
+        minimum=1,
+    ),
+)
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+class Options:
+    """The options in force, as attributes; read-only by custom."""
+
+    path: str
+    transports: tuple[TransportName, ...]
+    allow_upgrades: bool
+    upgrade_timeout: float
+    ping_interval: float
+    ping_timeout: float
+    max_http_buffer_size: int
+    cookie: Mapping[str, Any] | None
+    cors_allowed_origins: Origins | None
+    cors_credentials: bool
+    cors_headers: bool
+    allow_request: AllowRequest | None
+    trusted_proxies: frozenset[str]
+    connect_timeout: float
+    ack_timeout: float
+    middleware_timeout: float
+    allow_request_timeout: float
+    attachment_timeout: float
+    connection_state_recovery: Recovery | None
+    cleanup_empty_child_namespaces: bool
+    ordered: bool
+    cancel_on_disconnect: bool
+    data: Callable[[], Any]
+    serve_client: bool
+    client_directory: str | Path | None
+    drain_seconds: float
+    handle_signals: bool
+    lifespan: Lifespan | None
+    observer: Observer | None
+    debug: bool
+    dumps: Callable[[Any], bytes] | None
+    loads: Callable[[bytes], Any] | None
+    outbox_policy: OutboxPolicy
+    conflate_key: Callable[[str, tuple[Any, ...]], Hashable] | None
+    max_outbox_bytes: int
+    max_outbox_packets: int
+    max_handlers_in_flight: int
+    max_ordered_queue: int
+    max_threads: int
+    max_thread_queue: int
+    max_pending_acks: int
+    max_pending_connects: int
+    max_namespaces_per_client: int
+    max_dynamic_namespaces: int
+    max_rooms_per_socket: int
+    max_name_length: int
+    max_payload_packets: int
+    max_attachments: int
+    max_recovery_packets: int
+    max_recovery_bytes: int
+    max_recovery_sessions: int
+    max_connections: int
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        unknown = sorted(set(given) - set(_BY_NAME))
+        if unknown:
+            raise ConfigurationError(f"Server has no option {', '.join(unknown)}; it has: {', '.join(_BY_NAME)}")
+        for option in OPTIONS:
+            value = given.get(option.name, option.default)
+            if option.minimum is not None:
+                _check_number(option, value)
+            setattr(self, option.name, value)
+        self.path = _normal_path(self.path)
+        self.transports = _known_transports(self.transports)
+        self.cookie = _cookie(self.cookie)
+        self.trusted_proxies = frozenset(self.trusted_proxies)
+        self.connection_state_recovery = recovery_options(self.connection_state_recovery)
+        if not isinstance(self.cors_allowed_origins, str | None) and not callable(self.cors_allowed_origins):
+            self.cors_allowed_origins = tuple(self.cors_allowed_origins)
+        for name in ("cors_allowed_origins", "conflate_key", "data", "dumps", "loads"):
+            if inspect.iscoroutinefunction(getattr(self, name)):
+                raise TypeError(f"{name} must be a plain def: it is called on the event loop and cannot wait")
+        if self.outbox_policy not in ("disconnect", "drop_oldest", "drop_newest", "conflate"):
+            raise ConfigurationError(
+                f"outbox_policy={self.outbox_policy!r}: expected disconnect, drop_oldest, drop_newest or conflate"
+            )
+        if (self.outbox_policy == "conflate") != (self.conflate_key is not None):
+            raise ConfigurationError("outbox_policy='conflate' and conflate_key belong together")
+
+
+def _check_number(option: Option, value: object) -> None:
+    assert option.minimum is not None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= option.minimum:
+        unit = f" {option.unit}" if option.unit else ""
+        raise ConfigurationError(f"{option.name}={value!r}: expected a number of at least {option.minimum}{unit}")
+
+
+def _normal_path(path: str) -> str:
+    normal = "/" + path.strip("/")
+    if normal == "/" or "?" in normal:
+        raise ConfigurationError(f"path={path!r}: expected a path such as '/socket.io'")
+    return normal
+
+
+def _known_transports(names: Iterable[TransportName]) -> tuple[TransportName, ...]:
+    given: tuple[TransportName, ...] = (names,) if isinstance(names, str) else tuple(names)  # type: ignore[assignment]
+    if not given or not set(given) <= {"polling", "websocket"}:
+        raise ConfigurationError(f"transports={given!r}: expected 'polling', 'websocket' or both")
+    return given
+
+
+def _cookie(cookie: Any) -> Mapping[str, Any] | None:
+    """Node's defaults: not readable by scripts, sent with top-level navigation only."""
+    if not cookie:
+        return None
+    given = {"name": cookie} if isinstance(cookie, str) else {} if cookie is True else dict(cookie)
+    return {"name": "io", "path": "/", "httponly": True, "samesite": "Lax", **given}
+
+
+def recovery_options(given: Any) -> Recovery | None:
+    """What `connection_state_recovery=` means: nothing, the defaults, or some of them changed."""
+    if not given:
+        return None
+    chosen = {} if given is True else dict(given)
+    unknown = sorted(set(chosen) - set(Recovery.__annotations__))
+    if unknown:
+        raise ConfigurationError(f"connection_state_recovery has no {', '.join(unknown)}")
+    # Two minutes are Node's: a tunnel, a lift, a laptop that changes networks.
+    return Recovery(max_disconnection_duration=120.0, skip_middlewares=False) | chosen  # type: ignore[return-value]
