@@ -1,0 +1,1 @@
+"""Socket.IO: namespaces, sockets, rooms, events and acknowledgements, over whatever has `send` and `close`."""

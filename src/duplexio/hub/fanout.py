@@ -1,0 +1,179 @@
+"""The contract of an adapter, which reaches the sockets of a namespace, and the one for those of this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from duplexio.errors import AckTimeout, LimitExceeded
+from duplexio.hub.acks import Collector
+from duplexio.hub.rooms import RoomTable
+from duplexio.hub.targets import Flags, Targets
+from duplexio.protocol.engine_packet import Message, Outgoing
+from duplexio.types import Room
+
+if TYPE_CHECKING:
+    from duplexio.hub.namespace import Namespace
+    from duplexio.hub.socket import Socket
+
+__all__ = ["Adapter", "ChildrenAdapter", "LocalAdapter"]
+
+
+class Adapter(Protocol):
+    """One per namespace, called on the loop. What waits for other servers is async; the rest is true here on return."""
+
+    rooms: RoomTable
+
+    def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        """Sends the event to each socket that `targets` names, once. Raises EncodeError, and nothing for a receiver."""
+
+    async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
+        """The same, and the first argument of each acknowledgement. Raises AckTimeout after `flags.timeout` seconds."""
+
+    async def fetch_sockets(self, targets: Targets, flags: Flags) -> list[dict[str, Any]]:
+        """A record of each socket: id, handshake, rooms, data."""
+
+    def sockets_join(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None: ...
+
+    def sockets_leave(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None: ...
+
+    def disconnect_sockets(self, targets: Targets, flags: Flags, close: bool) -> None: ...
+
+    def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
+        """To the other servers; not to this one."""
+
+    async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
+        """The same, and the first argument of each server's answer."""
+
+
+class LocalAdapter:
+    """See `Adapter`. There is no other server."""
+
+    __slots__ = ("_namespace", "rooms")
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self.rooms = RoomTable(namespace.hub.reporter.failure)
+
+    def _select(self, targets: Targets) -> list[Socket]:
+        return self.rooms.select(targets, self._namespace.sockets)
+
+    def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        namespace = self._namespace
+        sockets = self._select(targets)
+        if not sockets and namespace.log is None:
+            return
+        message = _shared(namespace._encode_event(event, args, targets, flags))
+        for socket in sockets:
+            if socket._special or flags.volatile:
+                socket._deliver(message, event, args, flags, stored=not flags.volatile)
+            else:
+                socket.conn.send_shared(message)
+
+    async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
+        namespace = self._namespace
+        timeout = namespace.hub.options.ack_timeout if flags.timeout is None else flags.timeout
+        collector = Collector(namespace.hub.loop, event, timeout)
+        number = namespace.hub.next_ack_id()
+        sockets = self._select(targets)
+        if sockets:
+            message = _shared(namespace._encode(event, args, number))
+            for socket in sockets:
+                socket._pending_acks().expect(number, event, collector.one_more(), timeout)
+                socket._deliver(message, event, args, flags)
+        return await collector.result()
+
+    async def fetch_sockets(self, targets: Targets, flags: Flags) -> list[dict[str, Any]]:
+        return [socket._record() for socket in self._select(targets)]
+
+    def sockets_join(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
+        names = tuple(rooms)
+        for socket in self._select(targets):
+            try:
+                socket.join(names)
+            except LimitExceeded as error:
+                # One that is full keeps nobody else out.
+                self._namespace.hub.reporter.failure(f"socket {socket.id} cannot join", error)
+
+    def sockets_leave(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
+        names = tuple(rooms)
+        for socket in self._select(targets):
+            socket.leave(names)
+
+    def disconnect_sockets(self, targets: Targets, flags: Flags, close: bool) -> None:
+        for socket in self._select(targets):
+            socket.disconnect(close)
+
+    def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
+        """Nobody hears it."""
+
+    async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
+        return []
+
+
+class ChildrenAdapter:
+    """See `Adapter`: all children of a parent namespace, for what one call on the parent is to reach."""
+
+    __slots__ = ("_children", "rooms")
+
+    def __init__(self, children: Mapping[str, Namespace]) -> None:
+        self._children = list(children.values())
+        self.rooms = RoomTable(_nowhere)
+
+    def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        for child in self._children:
+            child.adapter.broadcast(event, args, targets, flags)
+
+    async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
+        waits = (child.adapter.broadcast_with_ack(event, args, targets, flags) for child in self._children)
+        outcomes = await asyncio.gather(*waits, return_exceptions=True)
+        answers: list[Any] = []
+        late: AckTimeout | None = None
+        expected = 0
+        for outcome in outcomes:
+            if isinstance(outcome, AckTimeout):
+                late = outcome
+                answers += outcome.responses
+                expected += outcome.expected
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                answers += outcome
+                expected += len(outcome)
+        if late is not None:
+            raise AckTimeout(event, late.timeout, answers, expected)
+        return answers
+
+    async def fetch_sockets(self, targets: Targets, flags: Flags) -> list[dict[str, Any]]:
+        return [record for child in self._children for record in await child.adapter.fetch_sockets(targets, flags)]
+
+    def sockets_join(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
+        names = tuple(rooms)
+        for child in self._children:
+            child.adapter.sockets_join(targets, flags, names)
+
+    def sockets_leave(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
+        names = tuple(rooms)
+        for child in self._children:
+            child.adapter.sockets_leave(targets, flags, names)
+
+    def disconnect_sockets(self, targets: Targets, flags: Flags, close: bool) -> None:
+        for child in self._children:
+            child.adapter.disconnect_sockets(targets, flags, close)
+
+    def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
+        for child in self._children:
+            child.adapter.server_side_emit(event, args)
+
+    async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
+        waits = (child.adapter.server_side_emit_with_ack(event, args, timeout) for child in self._children)
+        return [answer for answers in await asyncio.gather(*waits) for answer in answers]
+
+
+def _nowhere(text: str, error: BaseException) -> None:
+    """A parent has no rooms of its own."""
+
+
+def _shared(packet: Outgoing) -> Message:
+    return Message(packet) if isinstance(packet, bytes) else packet

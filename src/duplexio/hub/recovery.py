@@ -1,0 +1,165 @@
+"""Connection state recovery: what a client missed while it was away, kept in memory, for one namespace.
+
+The protocol's way: the CONNECT reply carries a secret `pid`, each event ends in an offset, and a client that comes
+back sends both. The offset is the log's epoch and a number, so one that was never issued here is told from one that
+is too old.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from duplexio.hub.targets import Targets
+from duplexio.protocol.engine_packet import Outgoing
+from duplexio.types import Room
+
+__all__ = ["Log", "Restored", "Session"]
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is kept of a socket that went away."""
+
+    sid: str
+    rooms: frozenset[Room]
+    data: Any
+    #: The number of the newest packet when the session began: where one that got none yet resumes.
+    began: int
+    left_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A session that came back, and the number of the last packet it has."""
+
+    #: The secret it came back with, and keeps: a client that is given another takes itself for a new one.
+    pid: str
+    session: Session
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    number: int
+    at: float
+    targets: Targets
+    packet: Outgoing
+
+
+class Log:
+    """The packets and sessions of one namespace. Time is an argument, in seconds of any steady clock."""
+
+    __slots__ = (
+        "_bytes",
+        "_entries",
+        "_epoch",
+        "_evicted",
+        "_max_bytes",
+        "_max_packets",
+        "_max_sessions",
+        "_number",
+        "_sessions",
+        "duration",
+    )
+
+    def __init__(
+        self, duration: float, max_packets: int, max_bytes: int, max_sessions: int, evicted: Callable[[int], None]
+    ) -> None:
+        self.duration = duration
+        self._max_packets = max_packets
+        self._max_bytes = max_bytes
+        self._max_sessions = max_sessions
+        self._evicted = evicted
+        self._epoch = secrets.token_urlsafe(6)
+        self._entries: deque[_Entry] = deque()
+        self._bytes = 0
+        self._number = 0
+        self._sessions: dict[str, Session] = {}
+
+    @property
+    def number(self) -> int:
+        """The number of the newest packet."""
+        return self._number
+
+    def next_offset(self) -> str:
+        """The offset that the next packet to be stored ends in."""
+        return self._offset(self._number + 1)
+
+    def newest_offset(self) -> str:
+        """The offset for what is not stored and could be taken for one."""
+        return self._offset(self._number)
+
+    def _offset(self, number: int) -> str:
+        text = ""
+        while True:
+            number, digit = divmod(number, 36)
+            text = _DIGITS[digit] + text
+            if not number:
+                return f"{self._epoch}.{text}"
+
+    def store(self, packet: Outgoing, targets: Targets, now: float) -> None:
+        """Keeps a packet that was encoded with `next_offset`."""
+        self._number += 1
+        self._entries.append(_Entry(self._number, now, targets, packet))
+        self._bytes += len(packet)
+        self._forget_old(now)
+        while len(self._entries) > self._max_packets or self._bytes > self._max_bytes:
+            self._bytes -= len(self._entries.popleft().packet)
+            self._evicted(1)
+
+    def _forget_old(self, now: float) -> None:
+        entries = self._entries
+        while entries and entries[0].at < now - self.duration:
+            self._bytes -= len(entries.popleft().packet)
+
+    def keep(self, pid: str, session: Session) -> None:
+        """A socket went away and may come back."""
+        sessions = self._sessions
+        sessions[pid] = session
+        # In order of leaving, so the first are the ones that expire first.
+        while sessions:
+            oldest = next(iter(sessions))
+            expired = sessions[oldest].left_at < session.left_at - self.duration
+            if not expired and len(sessions) <= self._max_sessions:
+                break
+            del sessions[oldest]
+            if not expired:
+                self._evicted(1)
+
+    def restore(self, pid: str, offset: object, now: float) -> Restored | None:
+        """The session of `pid`, from after `offset`; from its beginning where that is None. It is taken out.
+
+        None: unknown, expired, with an offset that was never issued, or with packets missing that have gone already.
+        """
+        session = self._sessions.get(pid)
+        if session is None:
+            return None
+        after = session.began if offset is None else self._number_of(offset)
+        if after is None or session.left_at < now - self.duration:
+            return None
+        self._forget_old(now)
+        oldest = self._entries[0].number if self._entries else self._number + 1
+        if after < oldest - 1:
+            return None
+        del self._sessions[pid]
+        return Restored(pid, session, after)
+
+    def missed(self, after: int, rooms: frozenset[Room]) -> list[Outgoing]:
+        """What a socket in these rooms did not get, in order."""
+        return [e.packet for e in self._entries if e.number > after and e.targets.includes(rooms)]
+
+    def _number_of(self, offset: object) -> int | None:
+        if not isinstance(offset, str) or not offset.startswith(self._epoch + "."):
+            return None
+        text = offset[len(self._epoch) + 1 :]
+        # Twelve digits of base 36 are more packets than a server ever sends.
+        if not 0 < len(text) <= 12 or not set(text) <= set(_DIGITS):
+            return None
+        number = int(text, 36)
+        return number if number <= self._number else None

@@ -1,0 +1,709 @@
+"""A client in a namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+
+from duplexio.engine.connection import Connection
+from duplexio.errors import ConfigurationError, Disconnected, DuplexioError, EncodeError, EventError, LimitExceeded
+from duplexio.hub.acks import Ack, PendingAcks
+from duplexio.hub.dedup import Dedup
+from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, make_handler
+from duplexio.hub.functions import require_plain
+from duplexio.hub.gate import Gate
+from duplexio.hub.handshake import Handshake, read_handshake
+from duplexio.hub.lane import Lane
+from duplexio.hub.namespace import IMPOSSIBLE
+from duplexio.hub.operators import BroadcastOperator, SocketOperator
+from duplexio.hub.recovery import Restored, Session
+from duplexio.hub.rooms import room_names
+from duplexio.hub.targets import PLAIN, Flags, Targets
+from duplexio.hub.values import to_arguments, to_value
+from duplexio.observe import shown
+from duplexio.protocol.engine_packet import Message, Outgoing
+from duplexio.protocol.socket_packet import ACK, DISCONNECT, EVENT, RESERVED_EVENTS, encode
+from duplexio.types import Auth, CloseReason, Function, Room, Rooms
+
+if TYPE_CHECKING:
+    from duplexio.hub.namespace import Namespace
+    from duplexio.hub.peer import Peer
+
+__all__ = ["Socket"]
+
+F = TypeVar("F", bound=Function)
+AnyListener = Callable[..., object]
+
+#: Endings after which a client may come back for what it missed. A disconnect that somebody asked for is none.
+RECOVERABLE: frozenset[CloseReason] = frozenset(
+    (
+        "transport error",
+        "transport close",
+        "forced close",
+        "ping timeout",
+        "server shutting down",
+        "forced server close",
+    )
+)
+
+
+class Socket:
+    """A client in a namespace: what handlers get, and what they emit to.
+
+    Attributes:
+        id: public; others may be told it. A recovered socket keeps it.
+        nsp: the namespace.
+        conn: the session that carries it: `.transport.name`, `.remote_address`, `.scope`, `.on("upgrade", …)`.
+        data: yours, whatever you like; a dict, or what `Server(data=…)` makes.
+        connected: from the end of the middlewares to the beginning of `disconnect`.
+        recovered: whether it was restored, with its id, rooms, data and what it missed.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_acks",
+        "_any",
+        "_any_outgoing",
+        "_auth",
+        "_began",
+        "_ending",
+        "_gate",
+        "_handlers",
+        "_handshake",
+        "_held",
+        "_issued",
+        "_lane",
+        "_loop",
+        "_peer",
+        "_pid",
+        "_reason",
+        "_restored",
+        "_rooms",
+        "_running",
+        "_slow",
+        "_special",
+        "_tasks",
+        "_waiters",
+        "conn",
+        "connected",
+        "data",
+        "id",
+        "nsp",
+        "recovered",
+    )
+
+    def __init__(self, nsp: Namespace, peer: Peer, auth: Auth, issued: float, restored: Restored | None) -> None:
+        self.nsp = nsp
+        self.conn: Connection = peer.connection
+        self.connected = False
+        self.recovered = restored is not None
+        self._peer = peer
+        self._auth = auth
+        self._issued = issued
+        self._loop = nsp.hub.loop
+        self._rooms: set[Room] = set()
+        # What is emitted before the CONNECT reply waits for it.
+        self._held: list[Outgoing] | None = []
+        self._special = True
+        self._slow = False
+        self._running = 0
+        self._lane: Lane | None = None
+        self._handshake: Handshake | None = None
+        self._acks: PendingAcks | None = None
+        self._handlers: Handlers | None = None
+        self._any: list[AnyListener] | None = None
+        self._any_outgoing: list[AnyListener] | None = None
+        self._gate: Gate | None = None
+        self._tasks: set[asyncio.Future[Any]] | None = None
+        self._waiters: list[asyncio.Future[CloseReason]] | None = None
+        self._reason: CloseReason | None = None
+        self._ending = False
+        self._restored = restored
+        self._pid = ""
+        self._began = 0
+        if restored is not None:
+            self.id: str = restored.session.sid
+            self.data: Any = restored.session.data
+            self._pid = restored.pid
+            self._began = restored.session.began
+        else:
+            # Without the tag of its server: a recovered socket keeps its id, and may be on another one then.
+            self.id = secrets.token_urlsafe(15)
+            self.data = nsp.hub.options.data()
+            if nsp.log is not None:
+                self._began = nsp.log.number
+            if nsp.log is not None:
+                self._pid = self.conn.id[:4] + secrets.token_urlsafe(12)
+
+    def __repr__(self) -> str:
+        return f"<Socket {self.id} in {self.nsp.name}>"
+
+    @property
+    def namespace(self) -> Namespace:
+        """The same as `nsp`."""
+        return self.nsp
+
+    @property
+    def handshake(self) -> Handshake:
+        """The request that began it, and the client's `auth`."""
+        handshake = self._handshake
+        if handshake is None:
+            handshake = self._handshake = read_handshake(self.conn.request, self._auth, self._issued)
+        return handshake
+
+    @property
+    def rooms(self) -> frozenset[Room]:
+        """The rooms it is in, now; its own id is one of them."""
+        return frozenset(self._rooms)
+
+    # Registering.
+
+    @overload
+    def on(self, event: str, **options: Unpack[HandlerOptions]) -> Callable[[F], F]: ...
+    @overload
+    def on(self, event: str, handler: F, **options: Unpack[HandlerOptions]) -> F: ...
+    def on(self, event: str, handler: F | None = None, **options: Unpack[HandlerOptions]) -> Any:
+        """Registers a handler of this socket's event; it takes the event's arguments only. See `Namespace.on`."""
+        return self._register(event, handler, options, once=False)
+
+    @overload
+    def once(self, event: str, **options: Unpack[HandlerOptions]) -> Callable[[F], F]: ...
+    @overload
+    def once(self, event: str, handler: F, **options: Unpack[HandlerOptions]) -> F: ...
+    def once(self, event: str, handler: F | None = None, **options: Unpack[HandlerOptions]) -> Any:
+        """Like `on`, for the next such event only."""
+        return self._register(event, handler, options, once=True)
+
+    def _register(self, event: str, function: Any, options: HandlerOptions, once: bool) -> Any:
+        if function is None:
+            return lambda decorated: self._register(event, decorated, options, once)
+        if event in IMPOSSIBLE or event == "connect":
+            raise ConfigurationError(f"{event!r} never reaches a server's socket: it is a client's own event")
+        if self._handlers is None:
+            self._handlers = Handlers()
+        ordered = self.nsp.ordered
+        self._handlers.add(
+            make_handler(function, event, with_socket=False, once=once, ordered=ordered, options=options)
+        )
+        self._update()
+        return function
+
+    def off(self, event: str | None = None, handler: Function | None = None) -> None:
+        """Removes a handler of this socket, all of an event, or all."""
+        if self._handlers is not None:
+            self._handlers.remove(event, handler)
+
+    def listeners(self, event: str) -> list[Function]:
+        """This socket's own handlers of an event."""
+        return [] if self._handlers is None else self._handlers.functions(event)
+
+    def use(self, middleware: F) -> F:
+        """Registers a packet middleware: `async def (event, args)`, called for every event before its handlers.
+
+        `args` is a list that may be changed. Raising drops the packet and goes to `on_error`; `EventError` is its
+        acknowledgement.
+        """
+        if self._gate is None:
+            self._gate = Gate(self)
+        self._gate.middlewares.append(middleware)
+        self._update()
+        return middleware
+
+    def on_any(self, listener: AnyListener) -> AnyListener:
+        """Calls `listener(event, *args)` for every event that arrives, before its handlers. A plain function."""
+        require_plain(listener, "an on_any listener")
+        self._any = [*(self._any or ()), listener]
+        self._update()
+        return listener
+
+    def prepend_any(self, listener: AnyListener) -> AnyListener:
+        """Like `on_any`, before those that are there."""
+        require_plain(listener, "an on_any listener")
+        self._any = [listener, *(self._any or ())]
+        self._update()
+        return listener
+
+    def off_any(self, listener: AnyListener | None = None) -> None:
+        """Removes one, or all."""
+        self._any = [known for known in self._any or () if listener is not None and known != listener]
+        self._update()
+
+    def listeners_any(self) -> list[AnyListener]:
+        """Those of `on_any`, in the order of their calls."""
+        return list(self._any or ())
+
+    def on_any_outgoing(self, listener: AnyListener) -> AnyListener:
+        """Calls `listener(event, *args)` for every event sent to this client, broadcasts too. A plain function."""
+        require_plain(listener, "an on_any_outgoing listener")
+        self._any_outgoing = [*(self._any_outgoing or ()), listener]
+        self._update()
+        return listener
+
+    def prepend_any_outgoing(self, listener: AnyListener) -> AnyListener:
+        """Like `on_any_outgoing`, before those that are there."""
+        require_plain(listener, "an on_any_outgoing listener")
+        self._any_outgoing = [listener, *(self._any_outgoing or ())]
+        self._update()
+        return listener
+
+    def off_any_outgoing(self, listener: AnyListener | None = None) -> None:
+        """Removes one, or all."""
+        self._any_outgoing = [known for known in self._any_outgoing or () if listener is not None and known != listener]
+        self._update()
+
+    def listeners_any_outgoing(self) -> list[AnyListener]:
+        """Those of `on_any_outgoing`, in the order of their calls."""
+        return list(self._any_outgoing or ())
+
+    def _update(self) -> None:
+        """Which of the short ways are open still."""
+        self._slow = bool(self._handlers is not None or self._any or self._gate is not None)
+        self._special = bool(self._any_outgoing or self._held is not None or not self.connected)
+
+    # Sending.
+
+    def emit(self, event: str, *args: Any, ack: Callable[..., object] | None = None) -> None:
+        """Sends an event to this client.
+
+        Never blocks; from another thread it is queued to the loop. Bytes anywhere in the arguments become
+        attachments. `ack` is called with the client's acknowledgement. Raises ReservedEvent and EncodeError; never
+        for a client that is slow or gone: `await drain()` waits for a slow one.
+        """
+        nsp = self.nsp
+        hub = nsp.hub
+        if ack is not None or self._special or not nsp.plain or event in RESERVED_EVENTS or get_ident() != hub.thread:
+            self._emit(event, args, PLAIN, ack)
+            return
+        try:
+            packet: Outgoing = nsp.event_head + hub.codec.dumps([event, *args])
+        except TypeError:
+            packet = encode(EVENT, nsp.name, [event, *args], hub.codec)
+        self.conn.send(packet)
+
+    def _emit(self, event: str, args: Sequence[Any], flags: Flags, ack: Callable[..., object] | None) -> None:
+        hub = self.nsp.hub
+        hub.check_event(event)
+        if not hub.on_loop():
+            # What is wrong with it is said here; what is changed after this call is not sent.
+            hub.codec.encode(list(args))
+            copied = copy.deepcopy(args)
+            hub.call(lambda: self._emit(event, copied, flags, ack))
+            return
+        if self._reason is not None:
+            hub.reporter.count("emits_after_disconnect")
+            return
+        if ack is None:
+            packet = self.nsp._encode_event(event, args, Targets(rooms=frozenset((self.id,))), flags)
+            self._deliver(packet, event, args, flags, stored=not flags.volatile)
+            return
+        number = hub.next_ack_id()
+        packet = self.nsp._encode(event, args, number)
+        answered = partial(_call_back, hub.reporter.failure, event, ack, flags.timeout is not None)
+        timeout = hub.options.ack_timeout if flags.timeout is None else flags.timeout
+        self._pending_acks().expect(number, event, answered, timeout)
+        self._deliver(packet, event, args, flags)
+
+    def _deliver(self, packet: Outgoing, event: str, args: Sequence[Any], flags: Flags, stored: bool = False) -> None:
+        """Hands over an encoded event, by the long way. `stored`: recovery has it, and will send it."""
+        if self._any_outgoing:
+            for listener in self._any_outgoing:
+                self._call_listener(listener, event, args)
+        if self._held is not None:
+            if not (stored and self.recovered and self.nsp.log is not None):
+                self._held.append(packet)
+        elif not self.connected:
+            self.nsp.hub.reporter.count("emits_after_disconnect")
+        elif flags.volatile and self.conn.congested:
+            self.nsp.hub.reporter.count("volatile_dropped")
+        elif isinstance(packet, Message):
+            self.conn.send_shared(packet)
+        else:
+            self.conn.send(packet)
+
+    def _call_listener(self, listener: AnyListener, event: str, args: Sequence[Any]) -> None:
+        try:
+            listener(event, *args)
+        except Exception as error:
+            self._handler_failed(error, event, None)
+
+    def send(self, *args: Any) -> None:
+        """Emits `message`."""
+        self.emit("message", *args)
+
+    async def emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> Any:
+        """Sends an event and waits for the client's acknowledgement.
+
+        Returns it as a value: None, itself, or a tuple of several. Raises AckTimeout after `timeout` seconds (the
+        server's `ack_timeout` by default), Disconnected when the socket ends first, LimitExceeded where too many are
+        awaited, ReservedEvent, EncodeError. Cancelling it only stops the waiting.
+        """
+        return await self._emit_with_ack(event, args, PLAIN if timeout is None else Flags(timeout=timeout))
+
+    async def _emit_with_ack(self, event: str, args: Sequence[Any], flags: Flags) -> Any:
+        hub = self.nsp.hub
+        hub.check_event(event)
+        if self._reason is not None:
+            raise Disconnected(self._reason)
+        number = hub.next_ack_id()
+        packet = self.nsp._encode(event, args, number)
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+
+        def answered(error: DuplexioError | None, arguments: list[Any]) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(arguments)
+            else:
+                future.set_exception(error)
+
+        timeout = hub.options.ack_timeout if flags.timeout is None else flags.timeout
+        pending = self._pending_acks()
+        pending.expect(number, event, answered, timeout)
+        self._deliver(packet, event, args, flags)
+        try:
+            return to_value(await future)
+        except asyncio.CancelledError:
+            pending.forget(number)
+            raise
+
+    def _pending_acks(self) -> PendingAcks:
+        if self._acks is None:
+            self._acks = PendingAcks(self.nsp.hub.wheel, self.nsp.hub.options.max_pending_acks)
+        return self._acks
+
+    async def drain(self) -> None:
+        """Waits while this client is over its high-water mark; returns at once otherwise, and when it has gone."""
+        await self.conn.drain()
+
+    def to(self, rooms: Rooms) -> BroadcastOperator:
+        """Others in these rooms: not this socket."""
+        return SocketOperator(self, PLAIN).to(rooms)
+
+    def in_(self, rooms: Rooms) -> BroadcastOperator:
+        """The same as `to`."""
+        return SocketOperator(self, PLAIN).to(rooms)
+
+    def except_(self, rooms: Rooms) -> BroadcastOperator:
+        """Everybody but this socket and those in these rooms."""
+        return SocketOperator(self, PLAIN).except_(rooms)
+
+    @property
+    def broadcast(self) -> BroadcastOperator:
+        """Everybody in the namespace but this socket."""
+        return SocketOperator(self, PLAIN).broadcast
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Everybody else in the namespace, of this process only."""
+        return SocketOperator(self, PLAIN).local
+
+    @property
+    def volatile(self) -> SocketOperator:
+        """What may be lost while the client is not ready for it: no open poll, or earlier bytes still waiting."""
+        return SocketOperator(self, Flags(volatile=True))
+
+    def compress(self, compress: bool) -> SocketOperator:
+        """Whether the next packet may be compressed, where compression is on."""
+        return SocketOperator(self, Flags(compress=compress))
+
+    def timeout(self, seconds: float) -> SocketOperator:
+        """How long to wait for an acknowledgement."""
+        return SocketOperator(self, Flags(timeout=seconds))
+
+    # Rooms.
+
+    def join(self, rooms: Rooms) -> None:
+        """Joins a room, or several; true on return, and from another thread in the order of the calls.
+
+        Raises TypeError for anything but str, LimitExceeded over `max_rooms_per_socket` or for a name that is too long.
+        """
+        options = self.nsp.hub.options
+        names = room_names(rooms)
+        for name in names:
+            if (
+                len(name) * 4 > options.max_name_length
+                and len(name.encode(errors="surrogatepass")) > options.max_name_length
+            ):
+                raise LimitExceeded("max_name_length", options.max_name_length)
+        # Its own room does not count.
+        allowed = options.max_rooms_per_socket + 1
+        if len(self._rooms) + len(names) > allowed and len(self._rooms.union(names)) > allowed:
+            raise LimitExceeded("max_rooms_per_socket", options.max_rooms_per_socket)
+        self.nsp.hub.call(lambda: self._join(names))
+
+    def _join(self, names: tuple[Room, ...]) -> None:
+        if self._reason is None:
+            self.nsp.adapter.rooms.add(self, names)
+
+    def leave(self, rooms: Rooms) -> None:
+        """Leaves a room, or several; nothing where it is not in it."""
+        names = room_names(rooms)
+        self.nsp.hub.call(lambda: self._leave(names))
+
+    def _leave(self, names: tuple[Room, ...]) -> None:
+        for name in names:
+            self.nsp.adapter.rooms.remove(self, name)
+
+    # Receiving.
+
+    def _receive(self, args: list[Any], ack: int | None) -> None:
+        """An event arrived: its name, then its arguments."""
+        if self._slow:
+            self._receive_slowly(args, ack)
+            return
+        handlers = self.nsp.dispatch.get(args[0])
+        if handlers is None:
+            if self._peer.check_name(args[0]):
+                self._unheard(args[0])
+        elif len(handlers) == 1 and self._lane is None and handlers[0].immediate:
+            running = handlers[0].launch(self, args, ack)
+            if running is not None:
+                self._in_flight(running)
+        else:
+            self._run_all(handlers, args, ack)
+
+    def _receive_slowly(self, args: list[Any], ack: int | None) -> None:
+        if not self._peer.check_name(args[0]):
+            return
+        if self._gate is not None:
+            self._gate.enter(args, ack)
+        else:
+            self._dispatch(args, ack)
+
+    def _dispatch(self, args: list[Any], ack: int | None) -> None:
+        if self._any:
+            for listener in self._any:
+                self._call_listener(listener, args[0], args[1:])
+        own = () if self._handlers is None else self._handlers.table.get(args[0], ())
+        handlers = (*self.nsp.dispatch.get(args[0], ()), *own)
+        if not handlers and not self._any:
+            self._unheard(args[0])
+        self._run_all(handlers, args, ack)
+
+    def _unheard(self, event: str) -> None:
+        nsp = self.nsp
+        known = ", ".join(sorted(nsp.dispatch)[:10]) or "none"
+        text = f"no handler for the event {shown(event)} in {nsp.name}; there are: {known}"
+        nsp.hub.reporter.unheard(f"{nsp.name} {event}", text, nsp.hub.options.debug)
+
+    def _run_all(self, handlers: Sequence[Handler], args: list[Any], ack: int | None) -> None:
+        # With several, the first that answers is the acknowledgement.
+        shared: int | Ack | None = ack
+        if len(handlers) > 1 and ack is not None:
+            shared = Ack(self._reply_arguments, ack)
+        for handler in handlers:
+            if handler.once:
+                self._forget(handler)
+            if handler.dedup is None:
+                self._run(handler, args, shared)
+            else:
+                self._run_once(handler, handler.dedup, args, shared)
+
+    def _run_once(self, handler: Handler, dedup: Dedup, args: list[Any], ack: int | Ack | None) -> None:
+        try:
+            admitted = dedup.admit(self, args, ack, self._loop.time())
+        except Exception as error:
+            self._handler_failed(error, handler.event, ack)
+            return
+        if admitted is not False:
+            self._run(handler, args, admitted)
+
+    def _forget(self, handler: Handler) -> None:
+        if self._handlers is not None and handler in self._handlers.table.get(handler.event, ()):
+            self._handlers.remove(handler.event, handler=handler)
+        else:
+            self.nsp._forget_handler(handler)
+
+    def _run(self, handler: Handler, args: list[Any], ack: int | Ack | None) -> None:
+        if self._lane is None and not handler.laned:
+            running = handler.launch(self, args, ack)
+            if running is not None:
+                self._in_flight(running)
+        else:
+            self._make_lane().submit(handler, args, ack)
+
+    def _make_lane(self) -> Lane:
+        if self._lane is None:
+            self._lane = Lane(self, self._running)
+        return self._lane
+
+    def _in_flight(self, running: asyncio.Future[Any]) -> None:
+        self._running += 1
+        self._keep(running)
+        running.add_done_callback(self._flight_ended)
+        if self._running >= self.nsp.hub.options.max_handlers_in_flight:
+            self._make_lane().advance()
+
+    def _flight_ended(self, ended: asyncio.Future[Any]) -> None:
+        if self._lane is not None:
+            self._lane.ended(ended)
+        else:
+            self._running -= 1
+
+    def _keep(self, running: asyncio.Future[Any]) -> None:
+        """Holds it until it ends; cancels it with the socket where that was asked for."""
+        hub = self.nsp.hub
+        hub.keep(running)
+        if hub.options.cancel_on_disconnect:
+            if self._tasks is None:
+                self._tasks = set()
+            self._tasks.add(running)
+            running.add_done_callback(self._tasks.discard)
+
+    # Acknowledging.
+
+    def _reply(self, ack: int | Ack, value: Any) -> None:
+        """A handler's value is its acknowledgement."""
+        try:
+            if isinstance(ack, Ack):
+                if ack.answered:
+                    self.nsp.hub.reporter.fault(
+                        "late_ack", self.conn.remote_address, "a second handler answered an event"
+                    )
+                else:
+                    ack(*to_arguments(value))
+            else:
+                self._reply_arguments(ack, to_arguments(value))
+        except EncodeError as error:
+            self._handler_failed(error, "acknowledgement", None)
+
+    def _reply_arguments(self, number: int, arguments: list[Any]) -> None:
+        nsp = self.nsp
+        try:
+            packet: Outgoing = b"%b%d%b" % (nsp.ack_head, number, nsp.hub.codec.dumps(arguments))
+        except TypeError:
+            packet = encode(ACK, nsp.name, arguments, nsp.hub.codec, number)
+        if get_ident() == nsp.hub.thread:
+            self._send_reply(packet)
+        else:
+            nsp.hub.call(lambda: self._send_reply(packet))
+
+    def _send_reply(self, packet: Outgoing) -> None:
+        if self._reason is None:
+            self.conn.send(packet)
+
+    def _acknowledged(self, number: int, arguments: list[Any]) -> None:
+        """The client acknowledged an event of ours."""
+        if self._acks is None or not self._acks.resolve(number, arguments):
+            self.nsp.hub.reporter.count("unknown_acks")
+
+    def _handler_failed(self, error: BaseException, event: str, ack: int | Ack | None) -> None:
+        """A handler raised. Nobody's connection ends for that."""
+        if isinstance(error, EventError):
+            if ack is not None:
+                self._reply(ack, error.args)
+            return
+        if isinstance(ack, Ack):
+            ack.fail()
+        hub = self.nsp.hub
+        hub.reporter.failure(f"the handler of {shown(event)} in {self.nsp.name} raised for socket {self.id}", error)
+        hub.tell_error(error, self, event)
+
+    # Ending.
+
+    def disconnect(self, close: bool = False) -> None:
+        """Takes the client out of this namespace; with `close`, out of all, and ends its connection.
+
+        The client does not come back by itself after this.
+        """
+        self.nsp.hub.call(lambda: self._disconnect(close))
+
+    def _disconnect(self, close: bool) -> None:
+        if not self.connected or self._ending:
+            return
+        if close:
+            self._peer.disconnect_all()
+        else:
+            self.conn.send(encode(DISCONNECT, self.nsp.name, None, self.nsp.hub.codec))
+            self._close("server namespace disconnect", "")
+            self._peer.left(self)
+
+    async def wait_disconnected(self) -> CloseReason:
+        """Waits for the socket's end, and returns the reason."""
+        if self._reason is not None:
+            return self._reason
+        waiter: asyncio.Future[CloseReason] = self._loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        return await waiter
+
+    def _open(self) -> None:
+        """The middlewares let it in and the CONNECT reply was sent: from now on it is a socket like all others."""
+        held, self._held = self._held, None
+        self.connected = True
+        self._update()
+        for packet in held or ():
+            self.conn.send(packet)
+        self._run_lifecycle("connection", [])
+
+    def _close(self, reason: CloseReason, details: str) -> None:
+        """It ends: `disconnecting` with its rooms, then `disconnect` without."""
+        if self._reason is not None or self._ending:
+            return
+        self._ending = True
+        was_connected = self.connected
+        if was_connected:
+            self._run_lifecycle("disconnecting", [reason, details])
+        log = self.nsp.log
+        if was_connected and log is not None and reason in RECOVERABLE:
+            rooms = frozenset(self._rooms)
+            log.keep(self._pid, Session(self.id, rooms, self.data, self._began, self._loop.time()))
+        self._reason = reason
+        self.connected = False
+        self._held = None
+        self._update()
+        self.nsp.adapter.rooms.remove_everywhere(self)
+        self.nsp._removed(self)
+        if self._acks is not None:
+            self._acks.close(reason)
+        if was_connected:
+            self._run_lifecycle("disconnect", [reason, details])
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(reason)
+        for task in list(self._tasks or ()):
+            task.cancel()
+
+    def _run_lifecycle(self, event: str, args: list[Any]) -> None:
+        handlers = list(self.nsp._lifecycle_handlers(event))
+        if event != "connection" and self._handlers is not None:
+            handlers += self._handlers.table.get(event, ())
+        for handler in handlers:
+            if handler.once:
+                self._forget(handler)
+            if event == "connection":
+                self._run(handler, [event, *args], None)
+            else:
+                # At once, whatever the socket's other handlers wait for.
+                running = handler.launch(self, [event, *args], None)
+                if running is not None:
+                    self.nsp.hub.keep(running)
+
+    def _record(self) -> dict[str, Any]:
+        """What `fetch_sockets` tells of it."""
+        return {"id": self.id, "handshake": self.handshake.record(), "rooms": list(self._rooms), "data": self.data}
+
+
+def _call_back(
+    failed: Callable[[str, BaseException], None],
+    event: str,
+    callback: Callable[..., object],
+    with_error: bool,
+    error: DuplexioError | None,
+    arguments: list[Any],
+) -> None:
+    """Calls the `ack` callback of `emit` as the JavaScript API does: with the error first where a timeout was given."""
+    if error is not None and not with_error:
+        return
+    try:
+        result = callback(error, *arguments) if with_error else callback(*arguments)
+        if isinstance(result, Awaitable):
+            asyncio.ensure_future(result)
+    except Exception as raised:
+        failed(f"the acknowledgement callback of {event!r} raised", raised)

@@ -1,0 +1,145 @@
+"""The options: three spellings of one list, and what cannot be."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import Any
+
+import pytest
+
+from duplexio import ConfigurationError, Server
+from duplexio.options import OPTIONS, Options, Recovery, ServerOptions, recovery_options
+
+GIVEN = typing.get_type_hints(ServerOptions, localns={"Request": Any})
+IN_FORCE = typing.get_type_hints(Options, localns={"Request": Any})
+
+#: Options that are kept in another shape than the one they are given in.
+NORMALISED = {"transports", "cookie", "trusted_proxies", "connection_state_recovery"}
+
+
+def test_the_table_and_both_lists_have_the_same_names_in_the_same_order() -> None:
+    table = [option.name for option in OPTIONS]
+    assert list(ServerOptions.__annotations__) == table
+    assert list(Options.__annotations__) == table
+    assert len(set(table)) == len(table)
+
+
+@pytest.mark.parametrize("name", [option.name for option in OPTIONS if option.name not in NORMALISED])
+def test_both_lists_have_the_same_types(name: str) -> None:
+    assert GIVEN[name] == IN_FORCE[name]
+
+
+def test_the_normalised_ones_are_all() -> None:
+    assert {name for name in GIVEN if GIVEN[name] != IN_FORCE[name]} == NORMALISED
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_a_row_says_what_it_is_for(option: Any) -> None:
+    assert option.effect
+    if option.minimum is not None:
+        assert option.default >= option.minimum
+        assert isinstance(option.default, int | float)
+    if option.name.startswith("max_"):
+        assert option.minimum is not None, "a limit has a least value"
+    hint = GIVEN[option.name]
+    numeric = hint in (int, float)
+    assert (option.minimum is not None) is numeric
+
+
+def test_the_defaults_are_in_force() -> None:
+    options = Options({})
+    for option in OPTIONS:
+        value = getattr(options, option.name)
+        if option.name == "trusted_proxies":
+            assert value == frozenset()
+        else:
+            assert value == option.default, option.name
+
+
+def test_each_option_can_be_given() -> None:
+    values: dict[str, Any] = {option.name: option.default for option in OPTIONS}
+    assert vars(Options(values)) == vars(Options({}))
+
+
+def test_the_servers_keywords_are_the_list() -> None:
+    (options,) = (
+        parameter for parameter in inspect.signature(Server.__init__).parameters.values() if parameter.name == "options"
+    )
+    assert options.kind is inspect.Parameter.VAR_KEYWORD
+    assert "ServerOptions" in str(options.annotation)
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(ConfigurationError, match="no option ping_intervall") as caught:
+        Server(ping_intervall=5)  # type: ignore[call-arg]
+    assert "ping_interval" in str(caught.value)
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.minimum is not None], ids=lambda o: o.name)
+def test_numbers_have_a_least_value(option: Any) -> None:
+    least = Options({option.name: option.minimum})
+    assert getattr(least, option.name) == option.minimum
+    for wrong in (option.minimum - 1, -1, None, "5", True, float("nan"), [1]):
+        with pytest.raises(ConfigurationError, match=option.name):
+            Options({option.name: wrong})
+
+
+WRONG: list[dict[str, Any]] = [
+    {"path": "/"},
+    {"path": ""},
+    {"path": "/a?b"},
+    {"transports": []},
+    {"transports": ["polling", "carrier-pigeon"]},
+    {"transports": "webtransport"},
+    {"outbox_policy": "drop"},
+    {"outbox_policy": "conflate"},
+    {"conflate_key": lambda event, args: 1},
+    {"connection_state_recovery": {"unknown": 1}},
+]
+
+
+@pytest.mark.parametrize("given", WRONG)
+def test_values_that_cannot_be(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Options(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("path", "socket.io", "/socket.io"),
+        ("path", "/a/b/", "/a/b"),
+        ("transports", "websocket", ("websocket",)),
+        ("transports", ["websocket", "polling"], ("websocket", "polling")),
+        ("cookie", None, None),
+        ("cookie", False, None),
+        ("cookie", True, {"name": "io", "path": "/", "httponly": True, "samesite": "Lax"}),
+        ("cookie", "sid", {"name": "sid", "path": "/", "httponly": True, "samesite": "Lax"}),
+        ("cookie", {"secure": True}, {"name": "io", "path": "/", "httponly": True, "samesite": "Lax", "secure": True}),
+        ("trusted_proxies", ["a", "b"], frozenset({"a", "b"})),
+        ("cors_allowed_origins", iter(["a"]), ("a",)),
+        ("cors_allowed_origins", "*", "*"),
+        ("connection_state_recovery", False, None),
+        ("connection_state_recovery", True, {"max_disconnection_duration": 120.0, "skip_middlewares": False}),
+        (
+            "connection_state_recovery",
+            {"max_disconnection_duration": 5},
+            {"max_disconnection_duration": 5, "skip_middlewares": False},
+        ),
+    ],
+)
+def test_values_in_their_shape(name: str, given: Any, expected: Any) -> None:
+    assert getattr(Options({name: given}), name) == expected
+
+
+def test_recovery_has_no_more_than_it_says() -> None:
+    found = recovery_options(True)
+    assert found is not None
+    assert set(found) == set(Recovery.__annotations__)
+    assert recovery_options({}) is None
+
+
+def test_a_policy_with_its_key() -> None:
+    options = Options({"outbox_policy": "conflate", "conflate_key": lambda event, args: event})
+    assert options.outbox_policy == "conflate"
