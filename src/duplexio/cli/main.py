@@ -1,0 +1,98 @@
+"""`duplexio run module:attribute`: serves an application by uvicorn with duplexio's own protocol classes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from uvicorn.importer import ImportFromStringError, import_from_string
+from uvicorn.supervisors import ChangeReload
+
+from duplexio.cli.served import APPLICATION, FACTORY, HEALTH_PATH
+from duplexio.integrations.hosting import UvicornServer, configuration, log_config
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="duplexio", description="Socket.IO for Python.")
+    parser.add_argument("--version", action="version", version=f"duplexio {metadata.version('duplexio')}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="serve an application", description="Serves an ASGI application or a Server.")
+    run.add_argument("application", metavar="MODULE:ATTRIBUTE", help="such as app:io, or app:app")
+    run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    run.add_argument("--port", type=int, default=3000, help="0 finds a free one (default: %(default)s)")
+    run.add_argument("--app-dir", default=".", help="folder the module is in (default: the current one)")
+    run.add_argument("--reload", action="store_true", help="start anew when a file changes")
+    run.add_argument("--reload-dir", action="append", metavar="DIR", help="watch this folder; may be repeated")
+    run.add_argument("--factory", action="store_true", help="the attribute is a function that makes the application")
+    run.add_argument("--root-path", default="", help="the path a proxy in front has cut off")
+    run.add_argument("--ssl-certfile", metavar="FILE", help="serve TLS with this certificate chain")
+    run.add_argument("--ssl-keyfile", metavar="FILE", help="its private key, where it is in a file of its own")
+    run.add_argument("--ssl-keyfile-password", metavar="TEXT")
+    run.add_argument("--forwarded-allow-ips", metavar="LIST", help="proxies whose X-Forwarded-For and -Proto count")
+    run.add_argument("--log-level", default="info", choices=["critical", "error", "warning", "info", "debug", "trace"])
+    run.add_argument(
+        "--health-path",
+        default="/healthz",
+        metavar="PATH",
+        help="where the state is told; '' for nowhere (default: %(default)s)",
+    )
+    run.add_argument("--access-log", action="store_true", help="a line for each request of the surrounding application")
+    run.add_argument(
+        "--timeout-graceful-shutdown",
+        type=int,
+        default=10,
+        metavar="SECONDS",
+        help="for requests that still run when all sessions have ended (default: %(default)s)",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command's entry point; returns its exit code."""
+    options = vars(_parser().parse_args(arguments))
+    del options["command"]
+    return _run(options.pop("application"), options.pop("app_dir"), options)
+
+
+def _run(application: str, folder: str, options: dict[str, Any]) -> int:
+    if ":" not in application:
+        print(f"duplexio: {application!r}: expected MODULE:ATTRIBUTE, such as {application}:io", file=sys.stderr)
+        return 2
+    for option in ("ssl_certfile", "ssl_keyfile"):
+        if options[option] is not None and not os.path.isfile(options[option]):
+            print(f"duplexio: --{option.replace('_', '-')}: no file {options[option]!r}", file=sys.stderr)
+            return 2
+    # For this process, and for the one that --reload starts.
+    folder = os.path.abspath(folder)
+    sys.path.insert(0, folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+    reload_options = {"reload": options.pop("reload"), "reload_dirs": options.pop("reload_dir") or [folder]}
+    if not reload_options["reload"]:
+        try:
+            import_from_string(application)
+        except ImportFromStringError as error:
+            print(f"duplexio: {error}", file=sys.stderr)
+            return 2
+        reload_options = {}
+    os.environ[APPLICATION] = application
+    os.environ[HEALTH_PATH] = options.pop("health_path")
+    if options.pop("factory"):
+        os.environ[FACTORY] = "1"
+    settings = {name: value for name, value in options.items() if value is not None}
+    settings["log_config"] = log_config()
+    config = configuration("duplexio.cli.served:application", factory=True, **reload_options, **settings)
+    server = UvicornServer(config)
+    try:
+        if config.should_reload:
+            ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
+        else:
+            server.run()
+    except KeyboardInterrupt:
+        pass
+    return 0 if server.started or config.should_reload else 3

@@ -1,0 +1,1 @@
+"""What serves an engine: ASGI, uvicorn, and the files of the JavaScript client."""

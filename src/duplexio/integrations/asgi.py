@@ -1,0 +1,335 @@
+"""The endpoint as an ASGI 3 application, for any server and under any mount. https://asgi.readthedocs.io/en/latest/specs/main.html"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from duplexio.engine.connection import Connection
+from duplexio.engine.polling import PollingTransport
+from duplexio.engine.server import EngineServer
+from duplexio.engine.websocket import WebSocketTransport
+from duplexio.integrations.asgi_websocket import NOBODY, AsgiWebSocket
+from duplexio.integrations.client_files import FILES, ClientFiles
+from duplexio.protocol.engine_handshake import (
+    BAD_HANDSHAKE_METHOD,
+    Refusal,
+    Request,
+)
+
+__all__ = ["ENDPOINT", "HANDOVER", "AsgiEndpoint", "Receive", "Scope", "Send", "answer_health", "hint_headers"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+#: The attribute by which a root application says that it is ours: requests for its path need no call of it.
+ENDPOINT = "__duplexio_endpoint__"
+#: The extension of a websocket scope by which our own uvicorn class offers its connection. Its value takes the
+#: transport that is to own it and what to do then; what is sent to accept goes through the middlewares as ever.
+HANDOVER = "duplexio.handover"
+
+
+class AsgiEndpoint:
+    """Routes a scope to the engine. `start` binds the server to the running loop; called at each request."""
+
+    def __init__(self, engine: EngineServer, path: str, files: ClientFiles | None, start: Callable[[], None]) -> None:
+        self.engine = engine
+        self.path = path
+        #: The path as it stands in a request, for a host that has not decoded it.
+        self.raw_paths = frozenset((path.encode(), path.encode() + b"/"))
+        self._files = files
+        self._start = start
+        self._surrounding: dict[int, Any] = {}
+
+    def start(self) -> None:
+        self._start()
+
+    def owns(self, path: str) -> bool:
+        """Whether a path, without any root path, is the endpoint's or one of its files'."""
+        return path == self.path or path.startswith(self.path + "/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._start()
+        place = self._place(scope)
+        if scope["type"] == "http":
+            if place is None:
+                await _answer(send, *self._not_here(scope))
+            elif place:
+                await self._serve_file(place, scope, send)
+            else:
+                await self._http(self._request(scope), receive, send)
+        elif place == "":
+            await self._websocket(self._request(scope, websocket=True), scope, receive, send)
+        else:
+            await receive()
+            await _refuse_websocket(scope, send, 404, self._not_here(scope)[2], [])
+
+    def _place(self, scope: Scope) -> str | None:
+        """What of ours the path names: "" is the endpoint, else the name of a file; None: nothing."""
+        path: str = scope["path"]
+        root: str = scope.get("root_path", "")
+        # A mount leaves the whole path, and says in root_path how much of it is its own; some frameworks cut it off.
+        rest = path[len(root) :] if root and path.startswith(root) else path
+        # uvicorn puts its --root-path in front even where the proxy has not cut it off.
+        rest = rest[len(root) :] if root and rest.startswith(root + "/") else rest
+        if rest.rstrip("/") == self.path or (root and rest in ("", "/")):
+            return ""
+        name = rest.rpartition("/")[2]
+        folder = rest[: -len(name) - 1] if name else rest
+        if name in FILES and self._files is not None and (folder == self.path or (root and folder == "")):
+            return name
+        return None
+
+    def _not_here(self, scope: Scope) -> tuple[int, Headers, bytes]:
+        text = f"Not found. Socket.IO answers at {scope.get('root_path', '')}{self.path}/ here.\n"
+        return 404, [(b"content-type", b"text/plain; charset=utf-8")], text.encode()
+
+    def _request(self, scope: Scope, websocket: bool = False) -> Request:
+        client = scope.get("client")
+        return Request(
+            "GET" if websocket else scope["method"],
+            scope["path"],
+            scope.get("query_string", b""),
+            list(scope["headers"]),
+            client[0] if client else "",
+            scope.get("scheme") in ("https", "wss"),
+            websocket,
+            scope,
+            self._surrounding_origins(scope),
+        )
+
+    def _surrounding_origins(self, scope: Scope) -> Any:
+        """The origins that a CORSMiddleware around us admits; None where there is none, or ours were given."""
+        app = scope.get("app")
+        if app is None or self.engine.options.cors_allowed_origins is not None:
+            return None
+        key = id(app)
+        if key not in self._surrounding:
+            self._surrounding[key] = _cors_middleware_origins(app)
+        return self._surrounding[key]
+
+    async def _serve_file(self, name: str, scope: Scope, send: Send) -> None:
+        assert self._files is not None
+        if scope["method"] not in ("GET", "HEAD"):
+            await _answer(send, 405, [(b"allow", b"GET, HEAD")], b"")
+            return
+        match = next((value for key, value in scope["headers"] if key == b"if-none-match"), None)
+        # Reading two hundred kilobytes, once per file: not worth a thread.
+        await _answer(send, *self._files.answer(name, scope["method"], match))
+
+    # Polling.
+
+    async def _http(self, request: Request, receive: Receive, send: Send) -> None:
+        engine = self.engine
+        if request.method == "OPTIONS":
+            preflight = engine.preflight_headers(request)
+            if preflight is not None:
+                await _answer(send, 204, preflight, b"")
+                return
+        verdict = engine.check(request)
+        if verdict is None:
+            refusal = await engine.admit(request)
+            if refusal is not None:
+                await self._refuse(request, refusal, send)
+                return
+            sid = engine.new_sid()
+            exchange = Exchange(send, engine.response_headers(request, sid), engine.loop)
+            engine.open_polling(request, exchange, sid)
+            await exchange.answered()
+        elif isinstance(verdict, Refusal):
+            await self._refuse(request, verdict, send)
+        elif request.method == "GET":
+            await self._poll(verdict, request, receive, send)
+        elif request.method == "POST":
+            await self._post(verdict, request, receive, send)
+        else:
+            await self._refuse(request, wrong_method(request), send)
+
+    async def _refuse(self, request: Request, refusal: Refusal, send: Send) -> None:
+        self.engine.refuse(request, refusal)
+        headers = [(b"content-type", b"application/json"), *self.engine.response_headers(request)]
+        await _answer(send, refusal.http_status, [*headers, *hint_headers(refusal, self.engine)], refusal.body)
+
+    async def _poll(self, connection: Connection, request: Request, receive: Receive, send: Send) -> None:
+        transport = connection.transport
+        assert isinstance(transport, PollingTransport)
+        exchange = Exchange(send, self.engine.response_headers(request), self.engine.loop)
+        transport.poll(exchange)
+        if not exchange.done:
+            # A poll waits for packets, and for its client to go away.
+            gone = asyncio.ensure_future(_disconnected(receive))
+            exchange.on_answer(gone.cancel)
+            try:
+                await asyncio.wait((gone,))
+            finally:
+                gone.cancel()
+            if not exchange.done:
+                transport.lost(exchange)
+                return
+        await exchange.answered()
+
+    async def _post(self, connection: Connection, request: Request, receive: Receive, send: Send) -> None:
+        transport = connection.transport
+        assert isinstance(transport, PollingTransport)
+        exchange = Exchange(send, self.engine.response_headers(request), self.engine.loop)
+        if not transport.begin_post(exchange):
+            await exchange.answered()
+            return
+        if content_type_refused(self.engine, request, transport):
+            await exchange.answered()
+            return
+        limit = self.engine.options.max_http_buffer_size
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                transport.lost(exchange)
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > limit:
+                body_too_large(self.engine, request, transport)
+                await exchange.answered()
+                return
+        transport.end_post(bytes(body))
+        await exchange.answered()
+
+    # WebSocket.
+
+    async def _websocket(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        engine = self.engine
+        await receive()
+        verdict = engine.check(request)
+        if verdict is None:
+            verdict = await engine.admit(request)
+        if isinstance(verdict, Refusal):
+            engine.refuse(request, verdict)
+            status = verdict.status or 400
+            headers = [(b"content-type", b"text/html"), *hint_headers(verdict, engine)]
+            await _refuse_websocket(scope, send, status, verdict.text.encode(), headers)
+            return
+        sid = "" if verdict is not None else engine.new_sid()
+        accept = {"type": "websocket.accept", "headers": engine.response_headers(request, sid)}
+        handover = (scope.get("extensions") or {}).get(HANDOVER)
+        if handover is not None:
+            fast = WebSocketTransport(NOBODY, engine.options.max_http_buffer_size)
+            handover(fast, lambda: engine.open_websocket(request, fast, sid, verdict))
+            await send(accept)
+            return
+        await send(accept)
+        transport = AsgiWebSocket(engine, send)
+        engine.open_websocket(request, transport, sid, verdict)
+        await transport.serve(receive)
+
+
+def wrong_method(request: Request) -> Refusal:
+    """A session's requests are GET and POST."""
+    return Refusal(
+        BAD_HANDSHAKE_METHOD, "bad_handshake_method", f"{request.method} for a session; GET and POST are its methods"
+    )
+
+
+def content_type_refused(engine: EngineServer, request: Request, transport: PollingTransport) -> bool:
+    """Binary bodies were protocol 3's."""
+    if request.header(b"content-type") != b"application/octet-stream":
+        return False
+    transport.refuse_post(400)
+    transport.sink.transport_closed(transport, "transport error", "a POST of application/octet-stream")
+    return True
+
+
+def body_too_large(engine: EngineServer, request: Request, transport: PollingTransport) -> None:
+    """413, with nothing in it; the session lives, and the client says `transport error`."""
+    limit = engine.options.max_http_buffer_size
+    engine.reporter.fault(
+        "message_too_big",
+        request.address,
+        f"a body of over {limit} bytes; Server(max_http_buffer_size=...) changes it",
+    )
+    transport.refuse_post(413)
+
+
+def hint_headers(refusal: Refusal, engine: EngineServer) -> Headers:
+    """In debug, what the log says, for whoever looks at the browser's network tab."""
+    if not engine.options.debug:
+        return []
+    return [(b"duplexio-hint", refusal.hint.encode("ascii", "replace"))]
+
+
+def _cors_middleware_origins(app: Any) -> Any:
+    for middleware in getattr(app, "user_middleware", ()):
+        if getattr(middleware.cls, "__name__", "") == "CORSMiddleware":
+            options = middleware.kwargs
+            pattern = options.get("allow_origin_regex")
+            origins = tuple(options.get("allow_origins", ()))
+            if "*" in origins:
+                return "*"
+            if pattern is not None:
+                return lambda origin: origin in origins or re.fullmatch(pattern, origin) is not None
+            return origins
+    return None
+
+
+async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    if status not in (204, 304) and not any(name == b"content-length" for name, _ in headers):
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def answer_health(state: dict[str, Any], send: Send) -> None:
+    """200 while all is well; 503, so that a balancer looks elsewhere."""
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await _answer(send, 200 if state["status"] == "ok" else 503, headers, json.dumps(state).encode())
+
+
+async def _refuse_websocket(scope: Scope, send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """With the protocol's status and text where the server can; else its own 403."""
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
+    else:
+        await send({"type": "websocket.close"})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class Exchange:
+    """See `engine.polling.Exchange`. The answer may be given by anybody; it is sent by the task of its request."""
+
+    __slots__ = ("_future", "_headers", "_on_answer", "_send")
+
+    def __init__(self, send: Send, headers: Headers, loop: asyncio.AbstractEventLoop) -> None:
+        self._send = send
+        self._headers = headers
+        self._future: asyncio.Future[tuple[int, bytes, bytes]] = loop.create_future()
+        self._on_answer: Callable[[], object] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._future.done()
+
+    def on_answer(self, callback: Callable[[], object]) -> None:
+        self._on_answer = callback
+
+    def respond(self, status: int, body: bytes, content_type: bytes = b"") -> None:
+        if not self._future.done():
+            self._future.set_result((status, body, content_type))
+            if self._on_answer is not None:
+                self._on_answer()
+
+    async def answered(self) -> None:
+        """Waits for the answer, and sends it."""
+        status, body, content_type = await self._future
+        headers = [(b"content-type", content_type)] if content_type else []
+        await _answer(self._send, status, [*headers, (b"cache-control", b"no-store"), *self._headers], body)

@@ -1,0 +1,252 @@
+"""Serving by uvicorn with our classes, and beginning to close when the process is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn._types import ASGIApplication
+from uvicorn.config import LOGGING_CONFIG
+
+from duplexio.integrations.uvicorn_http import HttpProtocol
+from duplexio.integrations.uvicorn_websocket import WebSocketProtocol
+
+__all__ = [
+    "CLOSE",
+    "HEALTH",
+    "Listening",
+    "SignalChain",
+    "UvicornServer",
+    "configuration",
+    "find_close",
+    "find_health",
+    "listen",
+]
+
+#: After the drain, for requests of the surrounding application that are still running.
+GRACEFUL_SECONDS = 10
+
+
+def configuration(app: ASGIApplication | Callable[..., Any] | str, **options: Any) -> uvicorn.Config:
+    """uvicorn's, with our protocol classes; its own options win."""
+    defaults: dict[str, Any] = {
+        "http": HttpProtocol,
+        "ws": WebSocketProtocol,
+        "timeout_graceful_shutdown": GRACEFUL_SECONDS,
+        "ws_max_size": 16 * 1024 * 1024,
+    }
+    return uvicorn.Config(app, **{**defaults, **options})
+
+
+def log_config() -> dict[str, Any]:
+    """uvicorn's, with duplexio's own lines among its."""
+    loggers = {**LOGGING_CONFIG["loggers"], "duplexio": {"handlers": ["default"], "level": "INFO", "propagate": False}}
+    return {**LOGGING_CONFIG, "loggers": loggers}
+
+
+class UvicornServer(uvicorn.Server):
+    """uvicorn's server; told to end, it first lets ours close its sessions, while their connections still stand."""
+
+    def __init__(
+        self, config: uvicorn.Config, close: Callable[[], Awaitable[None]] | None = None, signals: bool = True
+    ) -> None:
+        super().__init__(config)
+        self._close = close
+        self._signals = signals
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if self._signals:
+            with super().capture_signals():
+                yield
+        else:
+            yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        close = self._close or find_close(self.config.loaded_app)
+        if close is not None:
+            await close()
+        await super().shutdown(sockets)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the first socket that listens."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return host, port
+
+
+#: The attributes by which an application of ours offers its closing, and tells its state.
+CLOSE = "__duplexio_close__"
+HEALTH = "__duplexio_health__"
+
+
+def find_close(app: Any) -> Callable[[], Awaitable[None]] | None:
+    """The closing of the Socket.IO server in an application: itself, wrapped around it, or mounted in it."""
+    return _find(app, CLOSE)  # type: ignore[no-any-return]
+
+
+def find_health(app: Any) -> Callable[[], dict[str, Any]] | None:
+    """What tells the state of the Socket.IO server in an application."""
+    return _find(app, HEALTH)  # type: ignore[no-any-return]
+
+
+def _find(app: Any, attribute: str) -> Any:
+    seen: set[int] = set()
+    waiting = [app]
+    # An application's tree of mounts and middlewares is small; a thousand nodes are a cycle of wrappers.
+    while waiting and len(seen) < 1000:
+        candidate = waiting.pop()
+        if candidate is None or id(candidate) in seen:
+            continue
+        seen.add(id(candidate))
+        found = getattr(candidate, attribute, None)
+        if found is not None:
+            return found
+        waiting.append(getattr(candidate, "app", None))
+        routes = getattr(candidate, "routes", None)
+        if isinstance(routes, list | tuple):
+            waiting.extend(routes)
+    return None
+
+
+class Listening:
+    """A server that listens in this event loop; leaving `async with` closes it.
+
+    Attributes:
+        host, port: where; the port that was found where 0 was asked for.
+    """
+
+    def __init__(self, server: UvicornServer, task: asyncio.Task[None]) -> None:
+        self._server = server
+        self._task = task
+        self.host, self.port = server.address
+
+    @property
+    def url(self) -> str:
+        scheme = "https" if self._server.config.is_ssl else "http"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
+
+    async def close(self) -> None:
+        """Ends every session and stops listening. Idempotent."""
+        self._server.should_exit = True
+        await asyncio.wait((self._task,))
+
+    async def wait_closed(self) -> None:
+        """Waits until it is closed, by whomever."""
+        await asyncio.wait((self._task,))
+
+    async def __aenter__(self) -> Listening:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+async def listen(app: Any, host: str, port: int, close: Callable[[], Awaitable[None]], **options: Any) -> Listening:
+    """Serves `app` in the running loop. Returns when it listens.
+
+    Raises OSError where the address cannot be had, ssl.SSLError for a certificate that cannot be used.
+    """
+    sockets = [_bind(host, port)]
+    try:
+        config = configuration(app, host=host, port=port, **{"log_level": "warning", "access_log": False, **options})
+        config.load()
+        server = UvicornServer(config, close, signals=False)
+    except (OSError, ssl.SSLError):
+        sockets[0].close()
+        raise
+    task = asyncio.create_task(_serve(server, sockets))
+    # uvicorn sets a flag and nothing else.
+    while not server.started and not task.done():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    if task.done():
+        sockets[0].close()
+        await task
+        raise OSError(f"could not serve on {host}:{port}: the application failed to start; its log says why")
+    return Listening(server, task)
+
+
+async def _serve(server: UvicornServer, sockets: list[socket.socket]) -> None:
+    with contextlib.suppress(SystemExit):
+        # uvicorn's way to say that the application failed to start; it would end the whole program.
+        await server.serve(sockets)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is given.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.setblocking(False)
+    return listener
+
+
+class SignalChain:
+    """Hears SIGTERM and SIGINT before whoever handles them now.
+
+    A pending poll is a running request, and servers wait for those before they tell an application to stop. Signals
+    reach only the main thread; elsewhere nothing is done.
+    """
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        self._heard = heard
+        self._installed: dict[int, _Link] = {}
+
+    def chain(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Calls `heard` on the loop at either signal, then the handlers that are installed now."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self.restore()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous = signal.getsignal(number)
+            if previous is not None:
+                link = self._installed[number] = _Link(previous, self._heard, loop)
+                signal.signal(number, link)
+
+    def restore(self) -> None:
+        """Puts back what was there; where somebody has come after, whoever goes last does."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, link in self._installed.items():
+            link.given_up = True
+            handler = installed = signal.getsignal(number)
+            while isinstance(handler, _Link) and handler.given_up:
+                handler = handler.previous
+            if handler is not installed:
+                signal.signal(number, handler)
+        self._installed.clear()
+
+
+class _Link:
+    """A handler of a signal that calls the one before it."""
+
+    def __init__(self, previous: Any, heard: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        self.previous = previous
+        self.given_up = False
+        self._heard = heard
+        self._loop = loop
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self.given_up and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._heard)
+        if callable(self.previous):
+            self.previous(number, frame)
+        elif self.previous is signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)

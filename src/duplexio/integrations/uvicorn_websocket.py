@@ -1,0 +1,121 @@
+"""`ws=` under uvicorn: its own class, with an offer to whoever accepts to take the connection over, for picows.
+
+Relies, beyond documented use, on the constructor's keyword arguments and on `scope`, `transport`, `request`,
+`handshake_complete`, `close_timer`, `connections` and `default_headers` of the base class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Callable
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+
+from duplexio.engine.websocket import WebSocketTransport
+from duplexio.integrations.asgi import HANDOVER
+
+__all__ = ["WebSocketProtocol", "hand_over", "switching_protocols"]
+
+Headers = list[tuple[bytes, bytes]]
+
+#: RFC 6455 §1.3.
+_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's own class, with an offer in the scope: whoever accepts may take the connection over."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
+        self._server_state = server_state
+        self._taker: tuple[WebSocketTransport, Callable[[], None]] | None = None
+        self._early = bytearray()
+
+    async def run_asgi(self) -> None:
+        extensions = cast(dict[str, Any], self.scope["extensions"])
+        extensions[HANDOVER] = self._take
+        await super().run_asgi()
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated and not self.handshake_complete:
+            # Frames before the answer to the handshake: for whoever will own the connection. More waits in the kernel.
+            self._early += data
+            self.transport.pause_reading()
+        else:
+            super().data_received(data)
+
+    def _take(self, transport: WebSocketTransport, opened: Callable[[], None]) -> None:
+        self._taker = (transport, opened)
+
+    async def send(self, message: Any) -> None:
+        if self._taker is not None and message["type"] == "websocket.accept":
+            if self.transport.is_closing():
+                return
+            # What the middlewares have added to the answer is in `message` now.
+            headers = [(name, value) for name, value in message.get("headers", ())]
+            key = (self.request.headers.get("Sec-WebSocket-Key") or "").encode()
+            self.transport.write(switching_protocols(key, [*self.default_headers, *headers]))
+            transport, opened = self._taker
+            self.handshake_complete = True
+            if self._early:
+                self.transport.resume_reading()
+            self.connections.discard(self)
+            hand_over(self.transport, transport, self._server_state, opened, bytes(self._early))
+            # So that the end of the application's call closes nothing.
+            self.close_timer = self.loop.call_later(0, _nothing)
+            return
+        await super().send(message)
+        if self._early and not self.transport.is_closing():
+            self.transport.resume_reading()
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # A refused handshake is a complete one; the base class would log an error when the application returns.
+            self.handshake_complete = True
+        if self._early and self.handshake_complete and not self.close_sent:
+            early, self._early = bytes(self._early), bytearray()
+            super().data_received(early)
+
+
+def hand_over(
+    raw: asyncio.Transport,
+    transport: WebSocketTransport,
+    state: ServerState,
+    opened: Callable[[], None],
+    leftover: bytes,
+) -> None:
+    """Makes `transport` the owner of a connection whose handshake was answered, and tells uvicorn of it.
+
+    uvicorn asks whatever is in its set of connections to shut down, and waits until it has left.
+    """
+    connections: set[Any] = state.connections
+    connections.add(transport)
+    transport.on_lost = lambda: connections.discard(transport)
+    transport.attach(raw)
+    opened()
+    if leftover:
+        transport.feed(leftover)
+
+
+def _nothing() -> None: ...
+
+
+def switching_protocols(key: bytes, headers: Headers) -> bytes:
+    """RFC 6455 §4.2.2."""
+    accept = base64.b64encode(hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest())
+    parts = [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+        accept,
+    ]
+    for name, value in headers:
+        parts += (b"\r\n", name, b": ", value)
+    return b"".join((*parts, b"\r\n\r\n"))

@@ -1,0 +1,412 @@
+"""The server: options and wiring, and the docstrings users read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar, Unpack, overload
+
+from duplexio.engine.server import EngineServer
+from duplexio.hub.dispatch import HandlerOptions
+from duplexio.hub.hub import Hub
+from duplexio.hub.namespace import Broadcasting, Namespace, ParentNamespace
+from duplexio.hub.operators import BroadcastOperator
+from duplexio.hub.rooms import RoomEvent, RoomTable
+from duplexio.integrations import hosting
+from duplexio.integrations.asgi import ENDPOINT, AsgiEndpoint, Receive, Scope, Send, answer_health
+from duplexio.integrations.client_files import ClientFiles
+from duplexio.observe import Counts, Observer, Reporter
+from duplexio.options import Options, Recovery, ServerOptions, recovery_options
+from duplexio.types import Function
+
+__all__ = ["Server"]
+
+F = TypeVar("F", bound=Function)
+logger = logging.getLogger("duplexio")
+
+
+class Server(Broadcasting):
+    """A Socket.IO server: an ASGI application, and the API of the main namespace.
+
+        io = Server()
+
+        @io.on("request")
+        async def request(socket: Socket, data: dict) -> None:
+            socket.emit("response", {"data": "Receive Respond"})
+
+        io.run("127.0.0.1", 20111)
+
+    Options are keyword arguments; `docs/reference/options.md` lists them with their defaults and reasons. Raises
+    ConfigurationError for one that cannot be.
+    """
+
+    def __init__(self, **options: Unpack[ServerOptions]) -> None:
+        self._options = Options(options)
+        self._observer: Observer = Counts() if self._options.observer is None else self._options.observer
+        reporter = Reporter(self._observer, logger)
+        self._hub = Hub(self._options, reporter)
+        #: The layer below: `on("initial_headers" | "headers" | "connection_error", …)`, `clients_count`.
+        self.engine = EngineServer(self._options, reporter, self._hub.owner)
+        self._main = self.of("/")
+        files = None
+        if self._options.serve_client:
+            files = ClientFiles(self._options.client_directory, _places_of_the_application())
+        self._endpoint = AsgiEndpoint(self.engine, self._options.path, files, self._start)
+        setattr(self, ENDPOINT, self._endpoint)
+        setattr(self, hosting.CLOSE, self.close)
+        setattr(self, hosting.HEALTH, self.health)
+        self._closing: asyncio.Task[None] | None = None
+        self._signals = hosting.SignalChain(self._told_to_end)
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._options
+
+    @property
+    def counts(self) -> Observer:
+        """What watches this server; by default plain totals, such as `io.counts["connections_opened"]`."""
+        return self._observer
+
+    def _operator(self) -> BroadcastOperator:
+        return BroadcastOperator(self._main)
+
+    # Namespaces.
+
+    @overload
+    def of(
+        self,
+        name: str,
+        *,
+        connection_state_recovery: bool | Recovery | None = None,
+        ordered: bool | None = None,
+    ) -> Namespace: ...
+    @overload
+    def of(
+        self,
+        name: re.Pattern[str] | Callable[..., bool | Awaitable[bool]],
+        *,
+        connection_state_recovery: bool | Recovery | None = None,
+        ordered: bool | None = None,
+    ) -> ParentNamespace: ...
+    def of(
+        self, name: Any, *, connection_state_recovery: bool | Recovery | None = None, ordered: bool | None = None
+    ) -> Any:
+        """The namespace of that name, made at the first call.
+
+        A compiled pattern, searched in the names clients ask for, or a function of name and auth, plain or async,
+        makes a parent: what is registered on it holds for all namespaces it lets be. Static names win.
+
+        `connection_state_recovery` and `ordered` are those of the server where they are not given; they count at the
+        call that makes the namespace.
+        """
+        recovery = (
+            self._options.connection_state_recovery
+            if connection_state_recovery is None
+            else recovery_options(connection_state_recovery)
+        )
+        return self._hub.of(name, recovery, self._options.ordered if ordered is None else ordered)
+
+    @property
+    def sockets(self) -> Namespace:
+        """The main namespace, as in the JavaScript API; `io.sockets.sockets` is its map."""
+        return self._main
+
+    @overload
+    def on(self, event: str, **options: Unpack[HandlerOptions]) -> Callable[[F], F]: ...
+    @overload
+    def on(self, event: str, handler: F, **options: Unpack[HandlerOptions]) -> F: ...
+    def on(self, event: str, handler: F | None = None, **options: Unpack[HandlerOptions]) -> Any:
+        """Registers a handler of an event of every socket of the main namespace. See `Namespace.on`.
+
+        `new_namespace` tells of each namespace that is made: a plain function of it.
+        """
+        if event == "new_namespace":
+            if handler is None:
+                return lambda function: self.on(event, function)
+            self._hub.add_namespace_listener(handler)
+            return handler
+        if handler is None:
+            return self._main.on(event, **options)
+        return self._main.on(event, handler, **options)
+
+    @overload
+    def once(self, event: str, **options: Unpack[HandlerOptions]) -> Callable[[F], F]: ...
+    @overload
+    def once(self, event: str, handler: F, **options: Unpack[HandlerOptions]) -> F: ...
+    def once(self, event: str, handler: F | None = None, **options: Unpack[HandlerOptions]) -> Any:
+        """Like `on`, for the next event of that name only."""
+        if handler is None:
+            return self._main.once(event, **options)
+        return self._main.once(event, handler, **options)
+
+    def off(self, event: str | None = None, handler: Function | None = None) -> None:
+        """Removes a handler of the main namespace, all of an event, or all."""
+        self._main.off(event, handler)
+
+    def listeners(self, event: str) -> list[Function]:
+        """The main namespace's handlers of an event."""
+        return self._main.listeners(event)
+
+    def use(self, middleware: F) -> F:
+        """Registers a connection middleware of the main namespace. See `Namespace.use`."""
+        return self._main.use(middleware)
+
+    def on_error(self, listener: F) -> F:
+        """Calls `listener(error, socket, event)` for every exception of a handler; they are logged all the same.
+
+        A plain function, called on the loop; usable as a decorator.
+        """
+        self._hub.add_error_listener(listener)
+        return listener
+
+    @overload
+    def on_server(self, event: str) -> Callable[[F], F]: ...
+    @overload
+    def on_server(self, event: str, listener: F) -> F: ...
+    def on_server(self, event: str, listener: F | None = None) -> Any:
+        """Hears `server_side_emit` of other servers. A plain function; what it returns is its answer."""
+        if listener is None:
+            return lambda function: self.on_server(event, function)
+        self._hub.add_server_listener(event, listener)
+        return listener
+
+    @overload
+    def on_room(self, event: RoomEvent) -> Callable[[F], F]: ...
+    @overload
+    def on_room(self, event: RoomEvent, listener: F) -> F: ...
+    def on_room(self, event: RoomEvent, listener: F | None = None) -> Any:
+        """Tells of the main namespace's rooms. See `Namespace.on_room`."""
+        return self._main.on_room(event) if listener is None else self._main.on_room(event, listener)
+
+    @property
+    def rooms(self) -> RoomTable:
+        """The main namespace's rooms, and the ids in each; read-only."""
+        return self._main.rooms
+
+    def server_side_emit(self, event: str, *args: Any) -> None:
+        """Sends an event to the other servers."""
+        self._main.server_side_emit(event, *args)
+
+    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """The same, and the first argument of each server's answer; none where this server is the only one."""
+        return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
+
+    # Hosting.
+
+    def _start(self) -> None:
+        """Binds to the running loop, at the first request at the latest. A server that was closed stays so."""
+        if getattr(self.engine, "loop", None) is not asyncio.get_running_loop():
+            self._open()
+
+    def _open(self) -> None:
+        self.engine.start()
+        self._hub.start(self.engine)
+        self._closing = None
+        if self._options.handle_signals:
+            self._signals.chain(self.engine.loop)
+
+    def _told_to_end(self) -> None:
+        self.engine.begin_closing()
+        if self._closing is None:
+            self._closing = self.engine.loop.create_task(self.close())
+
+    async def close(self) -> None:
+        """Ends every session: `server shutting down`. New ones are refused from the first moment on.
+
+        Polls are answered at once, closings of WebSockets spread so that not all clients come back in one moment, over
+        `drain_seconds` at the most. Clients reconnect by themselves. Idempotent.
+        """
+        engine = self.engine
+        if getattr(engine, "loop", None) is not asyncio.get_running_loop():
+            return
+        if self._closing is not None and self._closing is not asyncio.current_task():
+            await asyncio.wait((self._closing,))
+            return
+        await engine.close(self._options.drain_seconds)
+        self._hub.threads.close()
+        self._signals.restore()
+
+    def health(self) -> dict[str, Any]:
+        """The state of this server: `status` is `ok`, or `closing`; and how many sessions are open."""
+        return {"status": "closing" if self.engine.closing else "ok", "connections": self.engine.clients_count}
+
+    async def health_app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`health()` as an ASGI application to mount: 200, and 503 while closing."""
+        if scope["type"] == "http":
+            await answer_health(self.health(), send)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] == "lifespan":
+            await self._own_lifespan(scope, receive, send)
+        else:
+            await self._endpoint(scope, receive, send)
+
+    async def _own_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            context = self.lifespan(self)
+            scope.get("state", {}).update(await context.__aenter__() or {})
+        except Exception as error:
+            logger.exception("the lifespan failed to start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        try:
+            await context.__aexit__(None, None, None)
+        except Exception as error:
+            logger.exception("the lifespan failed to end")
+            await send({"type": "lifespan.shutdown.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def lifespan(self, app: Any) -> Any:
+        """For an application this server is mounted in: `FastAPI(lifespan=io.lifespan)`.
+
+        It starts the server early, closes it at the end, and enters the `lifespan` option's own context. Given another
+        lifespan instead of an application, it returns one that does both: `FastAPI(lifespan=io.lifespan(mine))`.
+        """
+        if _is_lifespan(app):
+            return lambda application: self._lifespan(application, app)
+        return self._lifespan(app, self._options.lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Any, inner: Callable[[Any], Any] | None) -> AsyncIterator[Any]:
+        self._start()
+        try:
+            if inner is None:
+                yield
+            else:
+                async with inner(app) as state:
+                    yield state
+        finally:
+            await self.close()
+
+    def wrap(self, app: Callable[..., Any]) -> Wrapped:
+        """An ASGI application: this server under its `path`, and `app`, which keeps its lifespan, everywhere else."""
+        return Wrapped(self, app)
+
+    async def listen(self, host: str = "127.0.0.1", port: int = 0, **uvicorn_options: Any) -> hosting.Listening:
+        """Serves in the running loop, and returns when it listens; port 0 finds a free one, `.port` says which.
+
+        Options are uvicorn's, such as `ssl_certfile`. Raises OSError where the address cannot be had. Cancelling the
+        task that called it later does not close it: use `async with`, or `.close()`.
+        """
+        self._open()
+        return await hosting.listen(self, host, port, self.close, **uvicorn_options)
+
+    def run(self, host: str = "127.0.0.1", port: int = 3000, **uvicorn_options: Any) -> None:
+        """Serves until SIGINT or SIGTERM; for scripts. Options are uvicorn's, such as `ssl_certfile` or `log_level`."""
+        run(self, host, port, **uvicorn_options)
+
+
+class Wrapped:
+    """What `Server.wrap` returns."""
+
+    def __init__(self, server: Server, app: Callable[..., Any]) -> None:
+        self._server = server
+        self._endpoint: AsgiEndpoint = getattr(server, ENDPOINT)
+        self.app = app
+        setattr(self, ENDPOINT, self._endpoint)
+        setattr(self, hosting.CLOSE, server.close)
+        setattr(self, hosting.HEALTH, server.health)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif self._endpoint.owns(_relative_path(scope)):
+            await self._endpoint(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application's own, inside ours; of one that has none, ours alone."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                state = await stack.enter_async_context(self._server.lifespan(self._server))
+            except Exception as error:
+                logger.exception("the lifespan failed to start")
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            scope.get("state", {}).update(state or {})
+            asked = answered = False
+
+            async def noting_receive() -> Any:
+                nonlocal asked
+                asked = True
+                return await receive()
+
+            async def noting_send(message: Any) -> None:
+                nonlocal answered
+                answered = True
+                await send(message)
+
+            try:
+                await self.app(scope, noting_receive, noting_send)
+            except Exception:
+                # The specification's way to say that an application has no lifespan; returning is another that is seen.
+                if answered:
+                    raise
+            if not answered:
+                if not asked:
+                    await receive()
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                await send({"type": "lifespan.shutdown.complete"})
+
+    async def listen(self, host: str = "127.0.0.1", port: int = 0, **uvicorn_options: Any) -> hosting.Listening:
+        """See `Server.listen`."""
+        self._server._open()
+        return await hosting.listen(self, host, port, self._server.close, **uvicorn_options)
+
+    def run(self, host: str = "127.0.0.1", port: int = 3000, **uvicorn_options: Any) -> None:
+        """See `Server.run`."""
+        run(self, host, port, **uvicorn_options)
+
+
+def run(app: Any, host: str, port: int, **uvicorn_options: Any) -> None:
+    """Serves an application by uvicorn with our classes, until it is told to end."""
+    defaults: dict[str, Any] = {"access_log": False}
+    if not logger.hasHandlers():
+        # Nobody has set up logging: what this server says looks like what uvicorn says then.
+        defaults["log_config"] = hosting.log_config()
+    config = hosting.configuration(app, host=host, port=port, **{**defaults, **uvicorn_options})
+    try:
+        hosting.UvicornServer(config).run()
+    except KeyboardInterrupt:
+        pass
+
+
+def _is_lifespan(candidate: Any) -> bool:
+    """Whether it can be called with an application; an ASGI application takes scope, receive and send."""
+    try:
+        inspect.signature(candidate).bind(None)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _relative_path(scope: Scope) -> str:
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path
+
+
+def _places_of_the_application() -> list[Path]:
+    """Where `node_modules` may stand: beside the file that runs, where modules are imported from, and here."""
+    # A command that serves a module of another folder puts that first.
+    places = [Path(sys.path[0]).resolve(), Path.cwd()] if sys.path else [Path.cwd()]
+    main_file = getattr(sys.modules.get("__main__"), "__file__", None)
+    if main_file is not None:
+        places.insert(0, Path(main_file).resolve().parent)
+    return places

@@ -1,0 +1,178 @@
+"""Runs the table of behaviours in every cell: a server process and a Node process for each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+HERE = Path(__file__).parent
+RUN = HERE / "run.mjs"
+
+# Cells which run at the same time. Each keeps a server and a client process busy, and some behaviours are about time.
+AT_ONCE = 2
+CELL_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    client: str
+    transport: str
+    hosting: str
+
+    def __str__(self) -> str:
+        return f"client{self.client}-{self.transport}-{self.hosting}"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    name: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class Result:
+    ok: bool
+    ms: int
+    error: str | None
+
+
+CELLS = tuple(
+    Cell(client, transport, hosting)
+    for hosting, client, transport in itertools.product(
+        ("fast", "asgi"), ("4", "3"), ("polling", "websocket", "upgrade")
+    )
+)
+
+
+def read_table() -> tuple[Behaviour, ...]:
+    """The behaviours in the order of the table."""
+    if not (HERE.parent / "node" / "node_modules").is_dir():
+        raise RuntimeError("the JavaScript clients are missing: run `npm ci` in tests/node")
+    listed = subprocess.run(["node", RUN, "--list"], capture_output=True, text=True, check=True)
+    return tuple(Behaviour(**json.loads(line)) for line in listed.stdout.splitlines())
+
+
+class Matrix:
+    """The results, cell by cell; a cell runs when it is first asked for."""
+
+    def __init__(self, wanted: dict[Cell, Collection[str]]) -> None:
+        """Run in each cell the behaviours of these names."""
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+        self._runs: dict[Cell, Future[dict[str, Result]]] = {
+            cell: self._pool.submit(run_cell, cell, names) for cell, names in wanted.items()
+        }
+
+    def results(self, cell: Cell) -> dict[str, Result]:
+        """What came out in this cell, once it has run."""
+        return self._runs[cell].result()
+
+    def finished(self) -> dict[Cell, dict[str, Result]]:
+        """The cells that ran to their end."""
+        return {
+            cell: run.result()
+            for cell, run in self._runs.items()
+            if run.done() and not run.cancelled() and run.exception() is None
+        }
+
+    def close(self) -> None:
+        """Wait for what runs; what has not begun never will."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def run_cell(cell: Cell, names: Collection[str]) -> dict[str, Result]:
+    """One server, one client process, every behaviour of these names."""
+    with tempfile.TemporaryFile("w+") as log, _server(cell.hosting, log) as server:
+        command = ["node", str(RUN), "--client", cell.client, "--transport", cell.transport]
+        command += ["--hosting", cell.hosting, "--server", server, "--only", ",".join(names)]
+        finished = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True, timeout=CELL_SECONDS
+        )
+        if finished.returncode != 0:
+            raise RuntimeError(f"{cell}: the driver ended with {finished.returncode}\n{_tail(log)}")
+    records = [json.loads(line) for line in finished.stdout.splitlines()]
+    return {record["name"]: Result(record["ok"], record["ms"], record["error"]) for record in records}
+
+
+@contextmanager
+def _server(hosting: str, log: IO[str]) -> Iterator[str]:
+    """The server process, and the line which it printed."""
+    search = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"{HERE.name}.server", hosting],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            process.wait(10)
+            raise RuntimeError(f"the {hosting} server did not start\n{_tail(log)}")
+        yield line
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def _tail(log: IO[str]) -> str:
+    log.flush()
+    log.seek(0)
+    return "".join(log.readlines()[-30:])
+
+
+def render(table: tuple[Behaviour, ...], results: dict[Cell, dict[str, Result]]) -> list[str]:
+    """Behaviours as rows, cells as columns; failures and their reasons below."""
+    cells = [cell for cell in CELLS if cell in results]
+    table = tuple(behaviour for behaviour in table if any(behaviour.name in results[cell] for cell in cells))
+    width = max(len(behaviour.name) for behaviour in table) + 2
+    lines = [
+        " " * width + "".join(f"{f'{cell.hosting} {cell.client}':<10}" for cell in cells),
+        " " * width + "".join(f"{cell.transport:<10}" for cell in cells),
+    ]
+    for subject, rows in itertools.groupby(table, key=lambda behaviour: behaviour.subject):
+        lines += ["", subject]
+        lines += [
+            f"{row.name:<{width}}" + "".join(f"{_mark(results[cell].get(row.name)):<10}" for cell in cells)
+            for row in rows
+        ]
+    ran = [(cell, name, result) for cell in cells for name, result in results[cell].items()]
+    failed = [(cell, name, result) for cell, name, result in ran if not result.ok]
+    lines += ["", f"{len(ran) - len(failed)} of {len(ran)} passed in {len(cells)} cells"]
+    lines += [f"FAILED {cell}-{name}: {' '.join((result.error or '').split())}" for cell, name, result in failed]
+    return [line.rstrip() for line in lines]
+
+
+def _mark(result: Result | None) -> str:
+    if result is None:
+        return ""
+    return "ok" if result.ok else "FAILED"
+
+
+def artefacts() -> Path:
+    """Where the rendered matrix is kept."""
+    return Path(os.environ.get("DUPLEXIO_ARTEFACTS") or HERE.parent.parent / "artefacts")
+
+
+def is_complete(table: tuple[Behaviour, ...], results: dict[Cell, dict[str, Any]]) -> bool:
+    """Every behaviour ran in every cell."""
+    names = {behaviour.name for behaviour in table}
+    return all(set(results.get(cell, ())) == names for cell in CELLS)

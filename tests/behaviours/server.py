@@ -1,0 +1,94 @@
+"""The application that the matrix runs against: ``python -m behaviours.server fast`` or ``asgi``.
+
+It prints one line of JSON, ``{"control": url, "ports": {server: port}}``, and ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket as sockets
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from duplexio import Server
+
+from .subjects import SUBJECTS, make_servers
+from .subjects.stage import Stage
+
+Message = MutableMapping[str, Any]
+
+_running: list[Any] = []  # kept from being collected
+
+
+class Visit:
+    """What a session middleware does: it adds to the scope, and a header to what is answered or accepted."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                message["headers"] = [*message.get("headers", ()), (b"x-visit", b"yes")]
+            await send(message)
+
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        else:
+            scope["session"] = {"visitor": "anna"}
+            await self.app(scope, receive, send_marked)
+
+
+async def host_fast(server: Server) -> int:
+    """Our own protocol classes under uvicorn, ``server`` being the whole application."""
+    listening = await server.listen("127.0.0.1", 0)
+    _running.append(listening)
+    port: int = listening.port
+    return port
+
+
+async def host_asgi(server: Server) -> int:
+    """Any ASGI server's way: mounted in another application, behind a middleware, uvicorn's own classes."""
+    app = Visit(Starlette(routes=[Mount("/socket.io", app=server)]))
+    config = uvicorn.Config(app, http="httptools", ws="websockets", log_level="warning", access_log=False)
+    listener = sockets.create_server(("127.0.0.1", 0))
+    runner = uvicorn.Server(config)
+    serving = asyncio.create_task(runner.serve([listener]))
+    while not runner.started:
+        assert not serving.done(), "uvicorn did not start"
+        await asyncio.sleep(0.01)
+    _running.append(serving)
+    port: int = listener.getsockname()[1]
+    return port
+
+
+async def main(hosting: str) -> None:
+    host = {"fast": host_fast, "asgi": host_asgi}[hosting]
+    servers = make_servers()
+    stage = Stage(servers)
+    for prepare in SUBJECTS:
+        prepare(stage)
+    ports = {name: await host(server) for name, server in servers.items()}
+    control = f"http://127.0.0.1:{await stage.serve()}"
+    print(json.dumps({"control": control, "ports": ports}), flush=True)
+    await asyncio.to_thread(sys.stdin.read)  # the tests hold the other end: however they end, so does this process
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "fast":
+        import uvloop
+
+        uvloop.run(main("fast"))
+    else:
+        asyncio.run(main("asgi"))

@@ -1,0 +1,51 @@
+"""Every behaviour in every cell: two clients, three transports, two hostings."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import RESULTS
+from .matrix import CELLS, Behaviour, Cell, Matrix, is_complete, read_table
+
+TABLE = read_table()
+
+
+@pytest.fixture(scope="session")
+def matrix(request: pytest.FixtureRequest) -> Iterator[Matrix]:
+    """Runs what was selected, and nothing else."""
+    wanted: defaultdict[Cell, list[str]] = defaultdict(list)
+    for item in request.session.items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if item.name.startswith("test_behaviour["):
+            wanted[parameters["cell"]].append(parameters["behaviour"].name)
+    matrix = Matrix(dict(wanted))
+    yield matrix
+    request.config.stash[RESULTS] = (TABLE, matrix.finished())
+    matrix.close()
+
+
+@pytest.mark.parametrize(
+    ("cell", "behaviour"),
+    [
+        pytest.param(cell, behaviour, id=f"{cell}-{behaviour.name}")
+        for cell, behaviour in itertools.product(CELLS, TABLE)
+    ],
+)
+def test_behaviour(matrix: Matrix, cell: Cell, behaviour: Behaviour) -> None:
+    results = matrix.results(cell)
+    assert behaviour.name in results, "it did not run"
+    result = results[behaviour.name]
+    assert result.ok, result.error
+
+
+def test_every_cell_ran(matrix: Matrix, request: pytest.FixtureRequest) -> None:
+    """Nothing is skipped; of what was selected, where only a part was."""
+    assert len(TABLE) >= 90
+    assert len({behaviour.name for behaviour in TABLE}) == len(TABLE)
+    selected = [item for item in request.session.items if item.name.startswith("test_behaviour[")]
+    if len(selected) == len(CELLS) * len(TABLE):
+        assert is_complete(TABLE, {cell: matrix.results(cell) for cell in CELLS})
