@@ -1,0 +1,1 @@
+"""The documentation: its examples run, its tables hold, its links lead somewhere."""
