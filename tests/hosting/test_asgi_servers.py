@@ -343,6 +343,37 @@ async def test_a_send_that_raises_ends_the_session() -> None:
     await io.close()
 
 
+@pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("the handler is closed")], ids=["ASGI", "uvloop"])
+async def test_a_client_that_is_gone_when_its_request_is_answered(error: Exception) -> None:
+    """No fault of the application, so nothing that a server would log a traceback for."""
+    io = make_server()
+    tried: list[str] = []
+
+    async def send(message: Message) -> None:
+        tried.append(message["type"])
+        raise error
+
+    scope = smallest_scope("http", "/socket.io/", b"EIO=4&transport=polling")
+    await asyncio.wait_for(io(scope, asyncio.Queue[Message]().get, send), SECONDS)
+    assert tried == ["http.response.start"]
+    await io.close()
+
+
+async def test_a_body_is_refused_by_its_announced_length() -> None:
+    """Before any of it was read."""
+    io = make_server(max_http_buffer_size=1000)
+    call = Call(io, smallest_scope("http", "/socket.io/", b"EIO=4&transport=polling"))
+    await call.next()
+    sid = json.loads((await call.next())["body"][1:])["sid"].encode()
+    await call.end()
+    scope = smallest_scope("http", "/socket.io/", b"EIO=4&transport=polling&sid=" + sid)
+    call = Call(io, {**scope, "method": "POST", "headers": [(b"content-length", b"1001")]})
+    assert (await call.next())["status"] == 413
+    assert (await call.next())["body"] == b""
+    await call.end()
+    await io.close()
+
+
 async def test_lifespan_messages() -> None:
     io = make_server()
     call = Call(io, {"type": "lifespan", "asgi": {"version": "3.0"}})

@@ -184,6 +184,10 @@ class AsgiEndpoint:
             await exchange.answered()
             return
         limit = self.engine.options.max_http_buffer_size
+        if announced_length(request) > limit:
+            body_too_large(self.engine, request, transport)
+            await exchange.answered()
+            return
         body = bytearray()
         more = True
         while more:
@@ -242,6 +246,12 @@ def content_type_refused(engine: EngineServer, request: Request, transport: Poll
     transport.refuse_post(400)
     transport.sink.transport_closed(transport, "transport error", "a POST of application/octet-stream")
     return True
+
+
+def announced_length(request: Request) -> int:
+    """How many bytes of body the head announces; 0 where it does not say."""
+    length = request.header(b"content-length")
+    return int(length) if length is not None and length.isdigit() else 0
 
 
 def body_too_large(engine: EngineServer, request: Request, transport: PollingTransport) -> None:
@@ -332,4 +342,8 @@ class Exchange:
         """Waits for the answer, and sends it."""
         status, body, content_type = await self._future
         headers = [(b"content-type", content_type)] if content_type else []
-        await _answer(self._send, status, [*headers, (b"cache-control", b"no-store"), *self._headers], body)
+        try:
+            await _answer(self._send, status, [*headers, (b"cache-control", b"no-store"), *self._headers], body)
+        except (OSError, RuntimeError):
+            # The client has just gone. ASGI's word for that is OSError; uvicorn lets that of uvloop through.
+            pass

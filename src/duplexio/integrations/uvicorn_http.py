@@ -25,6 +25,7 @@ from duplexio.engine.websocket import WebSocketTransport
 from duplexio.integrations.asgi import (
     ENDPOINT,
     AsgiEndpoint,
+    announced_length,
     body_too_large,
     content_type_refused,
     hint_headers,
@@ -398,8 +399,7 @@ class FastExchange:
         assert isinstance(transport, PollingTransport)
         if not transport.begin_post(self) or content_type_refused(engine, request, transport):
             return
-        length = request.header(b"content-length")
-        if length is not None and length.isdigit() and int(length) > engine.options.max_http_buffer_size:
+        if announced_length(request) > engine.options.max_http_buffer_size:
             self._too_large()
         elif self._protocol.expect_100_continue:
             self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
