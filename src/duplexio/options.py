@@ -7,7 +7,9 @@ the counter that tells, and why the default is what it is. `ServerOptions` is th
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -436,7 +438,7 @@ class Options:
     def __init__(self, given: Mapping[str, Any]) -> None:
         unknown = sorted(set(given) - set(_BY_NAME))
         if unknown:
-            raise ConfigurationError(f"Server has no option {', '.join(unknown)}; it has: {', '.join(_BY_NAME)}")
+            raise ConfigurationError(" ".join(map(_no_option, unknown)))
         for option in OPTIONS:
             value = given.get(option.name, option.default)
             if option.minimum is not None:
@@ -458,6 +460,17 @@ class Options:
             )
         if (self.outbox_policy == "conflate") != (self.conflate_key is not None):
             raise ConfigurationError("outbox_policy='conflate' and conflate_key belong together")
+
+
+def _no_option(name: str) -> str:
+    """What a name that is none was probably meant to be: the JavaScript API's, or a slip."""
+    meant = [option.name for option in OPTIONS if name in (option.javascript, option.javascript.partition(".")[0])]
+    if not meant:
+        snake = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        meant = difflib.get_close_matches(snake, [*_BY_NAME], n=3, cutoff=0.7)
+    if meant:
+        return f"Server has no option {name}: did you mean {' or '.join(meant)}?"
+    return f"Server has no option {name}; it has: {', '.join(_BY_NAME)}."
 
 
 def _check_number(option: Option, value: object) -> None:

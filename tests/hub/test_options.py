@@ -70,6 +70,21 @@ def test_the_servers_keywords_are_the_list() -> None:
     assert "ServerOptions" in str(options.annotation)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("pingInterval", "did you mean ping_interval?"),
+        ("cors", "did you mean cors_allowed_origins or cors_credentials?"),
+        ("cors_allowed_origin", "did you mean cors_allowed_origins?"),
+        ("zzz", "it has: path, transports,"),
+    ],
+)
+def test_an_option_by_the_name_it_has_elsewhere(given: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"no option {given}") as raised:
+        Options({given: 1})
+    assert meant in str(raised.value)
+
+
 def test_an_option_that_there_is_not() -> None:
     with pytest.raises(ConfigurationError, match="no option ping_intervall") as caught:
         Server(ping_intervall=5)  # type: ignore[call-arg]
