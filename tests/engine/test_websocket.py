@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from duplexio.engine.transport import Transport
-from duplexio.engine.websocket import SHRINK_AFTER, WebSocketTransport
+from duplexio.engine.websocket import CLOSE_GRACE, SHRINK_AFTER, WebSocketTransport
 from duplexio.protocol.engine_packet import Message, Outgoing
 
 from .raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawWebSocket, Response, Wire, frame_bytes
@@ -395,6 +395,28 @@ def test_endings(runner: asyncio.Runner, end: Callable[[WebSocketTransport], Non
         assert not transport.writable
         assert await client.packet() == "42[1]"
         assert await client.ended() == code
+
+    play(runner, scenario)
+
+
+def test_an_end_that_a_slow_client_reads_after_all(runner: asyncio.Runner) -> None:
+    """The time that it was given runs out later, and finds nothing to end."""
+
+    async def scenario(client: RawWebSocket, transport: WebSocketTransport, sink: Sink) -> None:
+        raised: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: raised.append(context))
+        count = 0
+        while transport.writable:
+            transport.write([b"4" + b"x" * 60_000])
+            count += 1
+            assert count < 2000
+            await asyncio.sleep(0)
+        transport.close()
+        for _ in range(count):
+            await client.receive()
+        assert await client.ended() is None
+        await asyncio.sleep(CLOSE_GRACE + 0.1)
+        assert raised == []
 
     play(runner, scenario)
 

@@ -257,7 +257,12 @@ class WebSocketTransport(WSListener):
             self._raw.close()
             if self._raw.get_write_buffer_size():
                 # What waits for a peer that may never read it; the loop's transport would keep it for ever.
-                asyncio.get_running_loop().call_later(CLOSE_GRACE, self._raw.abort)
+                asyncio.get_running_loop().call_later(CLOSE_GRACE, self._abort)
+
+    def _abort(self) -> None:
+        # asyncio's own transports cannot be aborted once they are closed.
+        if not self._lost:
+            self._raw.abort()
 
     def _violation(self, code: int, text: str) -> None:
         """The peer broke RFC 6455: told so by a close, and reported when the connection has ended."""
