@@ -225,6 +225,13 @@ class Peer:
             self._refuse(name, "Internal error")
         except TooManyNamespaces:
             self._refuse(name, "Too many namespaces", cause="too_many_namespaces")
+        except asyncio.CancelledError:
+            if name not in self._connecting:
+                # The client has left, or the connection has ended.
+                raise
+            # By a scope in a middleware that got out of hand: the client would wait for its answer for ever.
+            hub.reporter.count("middlewares_cancelled")
+            self._refuse(name, "Internal error")
         except Exception as error:
             hub.reporter.failure(f"a middleware of {shown(name)} raised", error)
             hub.tell_error(error, socket, "connect")
