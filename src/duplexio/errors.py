@@ -104,7 +104,7 @@ class ReservedEvent(DuplexioError, ValueError):
 
 
 class EncodeError(DuplexioError, TypeError):
-    """A value that cannot be sent. The cause is chained."""
+    """A value that cannot be sent. What a value's own code raised is chained."""
 
 
 class LimitExceeded(DuplexioError):

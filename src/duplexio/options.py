@@ -250,7 +250,11 @@ OPTIONS: tuple[Option, ...] = (
     _row("handle_signals", True, "begin closing at SIGTERM and SIGINT, before the server around does"),
     _row("lifespan", None, "an asynchronous context manager of your own, entered at start"),
     _row("observer", None, "what watches this server: see `Observer`"),
-    _row("debug", False, "adds a `duplexio-hint` header to refusals"),
+    _row(
+        "debug",
+        False,
+        "adds a `duplexio-hint` header to refusals, and warns of events that no handler hears: mistyped names, mostly",
+    ),
     _row("dumps", None, "a JSON encoder of your own: value to bytes; bytes never reach it"),
     _row("loads", None, "a JSON decoder of your own: bytes to value; it must raise ValueError on malformed input"),
     _row(
@@ -449,8 +453,7 @@ class Options:
         self.cookie = _cookie(self.cookie)
         self.trusted_proxies = frozenset(self.trusted_proxies)
         self.connection_state_recovery = recovery_options(self.connection_state_recovery)
-        if not isinstance(self.cors_allowed_origins, str | None) and not callable(self.cors_allowed_origins):
-            self.cors_allowed_origins = tuple(self.cors_allowed_origins)
+        self.cors_allowed_origins = _origins(self.cors_allowed_origins)
         for name in ("cors_allowed_origins", "conflate_key", "data", "dumps", "loads"):
             if inspect.iscoroutinefunction(getattr(self, name)):
                 raise TypeError(f"{name} must be a plain def: it is called on the event loop and cannot wait")
@@ -492,6 +495,23 @@ def _known_transports(names: Iterable[TransportName]) -> tuple[TransportName, ..
     if not given or not set(given) <= {"polling", "websocket"}:
         raise ConfigurationError(f"transports={given!r}: expected 'polling', 'websocket' or both")
     return given
+
+
+def _origins(given: Any) -> Any:
+    """A list is checked: one that no browser ever sends would only look as if it let somebody in. RFC 6454 §6.2."""
+    if given is None or given == "*" or callable(given):
+        return given
+    origins = (given,) if isinstance(given, str) else tuple(given)
+    if "*" in origins:
+        return "*"
+    for origin in origins:
+        scheme, _, rest = str(origin).partition("://")
+        if origin != "null" and (not scheme or not (rest or scheme == "file") or set(rest) & set("/?#* ")):
+            raise ConfigurationError(
+                f"cors_allowed_origins: {origin!r} is no origin, such as 'https://example.com' or"
+                " 'http://localhost:5173': scheme and host, no slash behind them; for patterns give a function"
+            )
+    return origins
 
 
 def _cookie(cookie: Any) -> Mapping[str, Any] | None:

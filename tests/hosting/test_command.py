@@ -44,6 +44,7 @@ def opens_a_session(port: int, path: str = "/socket.io/") -> bool:
     ("application", "message"),
     [
         ("applications", "duplexio: 'applications': expected MODULE:ATTRIBUTE, such as applications:io"),
+        ("applications.py:io", "duplexio: 'applications.py:io': expected a module, so without .py"),
         ("nosuch:io", 'duplexio: Could not import module "nosuch".'),
         ("applications:nosuch", 'duplexio: Attribute "nosuch" not found in module "applications".'),
         ("applications:io.nosuch", 'duplexio: Attribute "io.nosuch" not found in module "applications".'),
@@ -98,7 +99,9 @@ def test_a_module_that_the_module_misses(tmp_path: Path) -> None:
     [
         ([], "the following arguments are required"),
         (["run"], "MODULE:ATTRIBUTE"),
-        (["run", "applications:io", "--port", "many"], "invalid int value: 'many'"),
+        (["run", "applications:io", "--port", "many"], "argument --port: 'many' is no port: 0 to 65535"),
+        (["run", "applications:io", "--port=65536"], "argument --port: '65536' is no port"),
+        (["run", "applications:io", "--port=-1"], "argument --port: '-1' is no port"),
         (["run", "applications:io", "--nosuch"], "unrecognized arguments: --nosuch"),
         (["run", "applications:io", "--log-level", "loud"], "invalid choice: 'loud'"),
         (["walk"], "invalid choice: 'walk'"),

@@ -55,6 +55,13 @@ async def test_a_port_that_is_asked_for() -> None:
         await assert_answers(port)
 
 
+async def test_a_port_in_the_hosts_place() -> None:
+    with pytest.raises(TypeError, match="by name: port=3000"):
+        await Server().listen(3000)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="by name: port=3000"):
+        Server().run(3000)  # type: ignore[arg-type]
+
+
 async def test_an_address_in_use() -> None:
     async with await make_server().listen() as first:
         with pytest.raises(

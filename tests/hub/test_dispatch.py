@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -363,8 +364,27 @@ async def test_an_answer_that_cannot_be_sent_is_an_error_of_the_handler(caplog: 
             client.emit("e", ack=5)
         assert client.take() == []
         assert not client.closed
-    assert errors == [("EncodeError", "acknowledgement")]
-    assert "raised for socket" in caplog.text
+    assert errors == [("EncodeError", "e")]
+    assert "the handler of 'e' in / raised for socket" in caplog.text
+    assert caplog.text.count("Traceback") == 1, "one error, not the chain of those that led to it"
+
+
+@pytest.mark.parametrize("event", [5, None, b"e"])
+async def test_a_name_that_is_none(event: Any) -> None:
+    async with serving() as io:
+        client, socket = joined(io)
+        for on in io.on, io.once, io.of("/n").on, io.of(re.compile("x")).on, socket.on:
+            with pytest.raises(TypeError, match="takes the event's name first"):
+                on(event)
+        client.drop()
+
+
+async def test_a_decorator_without_its_name() -> None:
+    async with serving() as io:
+        with pytest.raises(TypeError, match=r"@io\.on\('ping'\)"):
+
+            @io.on  # type: ignore[call-overload]
+            async def ping(socket: Socket) -> None: ...
 
 
 # Errors.

@@ -111,6 +111,11 @@ WRONG: list[dict[str, Any]] = [
     {"outbox_policy": "conflate"},
     {"conflate_key": lambda event, args: 1},
     {"connection_state_recovery": {"unknown": 1}},
+    {"cors_allowed_origins": ["http://localhost:5173/"]},
+    {"cors_allowed_origins": "localhost:5173"},
+    {"cors_allowed_origins": ["https://*.example.com"]},
+    {"cors_allowed_origins": ["https://"]},
+    {"cors_allowed_origins": [""]},
 ]
 
 
@@ -127,14 +132,18 @@ def test_values_that_cannot_be(given: dict[str, Any]) -> None:
         ("path", "/a/b/", "/a/b"),
         ("transports", "websocket", ("websocket",)),
         ("transports", ["websocket", "polling"], ("websocket", "polling")),
+        ("cors_allowed_origins", "*", "*"),
+        ("cors_allowed_origins", ["http://a", "*"], "*"),
+        ("cors_allowed_origins", ["http://[::1]:80", "null"], ("http://[::1]:80", "null")),
+        ("cors_allowed_origins", ["capacitor://localhost", "file://"], ("capacitor://localhost", "file://")),
+        ("cors_allowed_origins", "https://example.com", ("https://example.com",)),
         ("cookie", None, None),
         ("cookie", False, None),
         ("cookie", True, {"name": "io", "path": "/", "httponly": True, "samesite": "Lax"}),
         ("cookie", "sid", {"name": "sid", "path": "/", "httponly": True, "samesite": "Lax"}),
         ("cookie", {"secure": True}, {"name": "io", "path": "/", "httponly": True, "samesite": "Lax", "secure": True}),
         ("trusted_proxies", ["a", "b"], frozenset({"a", "b"})),
-        ("cors_allowed_origins", iter(["a"]), ("a",)),
-        ("cors_allowed_origins", "*", "*"),
+        ("cors_allowed_origins", iter(["http://a"]), ("http://a",)),
         ("connection_state_recovery", False, None),
         ("connection_state_recovery", True, {"max_disconnection_duration": 120.0, "skip_middlewares": False}),
         (

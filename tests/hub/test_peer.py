@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duplexio import ConnectRefused, Namespace, Server, Socket
+from duplexio import ConfigurationError, ConnectRefused, Namespace, Server, Socket
 from tests.engine.clock import run
 
 from .ends import Client, counts, joined, serving, until
@@ -328,6 +328,24 @@ async def test_middlewares_that_refuse(name: str, kind: str, caplog: pytest.LogC
         if name == "error":
             assert heard == [(error, "connect")]
     assert ("secret" in caplog.text) is ("secret" in str(error))
+
+
+def with_next(socket: Socket, next: Any) -> None: ...
+
+
+async def of_nothing() -> None: ...
+
+
+@pytest.mark.parametrize("middleware", [with_next, of_nothing, 5, "name"])
+async def test_what_cannot_be_a_middleware(middleware: Any) -> None:
+    async with serving() as io:
+        for use in io.use, io.of("/n").use:
+            with pytest.raises(ConfigurationError, match="takes the socket alone"):
+                use(middleware)
+        _, socket = joined(io)
+        if middleware is not with_next:
+            with pytest.raises(ConfigurationError, match="takes the event and the list"):
+                socket.use(middleware)
 
 
 async def test_one_that_was_refused_may_try_again() -> None:

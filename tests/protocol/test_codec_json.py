@@ -243,7 +243,17 @@ UNSENDABLE: dict[str, Any] = {
 def test_what_cannot_be_sent(name: str, codec: Codec) -> None:
     with pytest.raises(EncodeError) as caught:
         codec.encode(["event", UNSENDABLE[name]])
-    assert caught.value.__cause__ is not None
+    if name == "model-that-raises":
+        assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+async def test_what_is_not_sent_but_awaited_or_given_as_ack() -> None:
+    async def later() -> None: ...
+
+    with pytest.raises(EncodeError, match=r"later\); `await` it"):
+        JSON.encode(["event", later()])
+    with pytest.raises(EncodeError, match="ack=function"):
+        JSON.encode(["event", lambda: None])
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 10**30, "\ud800", {"\udfff": 1}, {(1, 2): 3}, {b"a": 1}])

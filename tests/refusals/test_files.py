@@ -97,6 +97,14 @@ async def test_a_path_of_nobodys(start: Start, target: str) -> None:
     answer = await stage.get(f"{target}?EIO=4&transport=polling")
     assert answer.status == 404
     assert answer.body == b"Not found. Socket.IO answers at /socket.io/ here.\n"
+    await stage.one_fault("wrong_path", f"a client asked at {target!r}", "Socket.IO answers at /socket.io/")
+
+
+@pytest.mark.hostings("fast", "asgi")
+async def test_a_path_of_nobodys_that_no_client_asks_for(start: Start) -> None:
+    """A browser's icon is no fault."""
+    stage = await start()
+    assert (await stage.get("/favicon.ico")).status == 404
     await stage.no_fault()
 
 
@@ -113,7 +121,7 @@ async def test_a_websocket_for_a_path_of_nobodys(start: Start) -> None:
     answer = await wire.request("GET", PATH + "elsewhere/?EIO=4&transport=websocket", headers=headers)
     assert answer.status == 404
     assert b"Socket.IO answers at /socket.io" in answer.body
-    await stage.no_fault()
+    await stage.one_fault("wrong_path", "elsewhere/", "Socket.IO answers at /socket.io/")
 
 
 async def test_the_client_is_not_served(start: Start) -> None:

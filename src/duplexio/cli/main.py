@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="serve an application", description="Serves an ASGI application or a Server.")
     run.add_argument("application", metavar="MODULE:ATTRIBUTE", help="such as app:io, or app:app")
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    run.add_argument("--port", type=int, default=3000, help="0 finds a free one (default: %(default)s)")
+    run.add_argument("--port", type=_port, default=3000, help="0 finds a free one (default: %(default)s)")
     run.add_argument("--app-dir", default=".", help="folder the module is in (default: the current one)")
     run.add_argument("--reload", action="store_true", help="start anew when a file changes")
     run.add_argument("--reload-dir", action="append", metavar="DIR", help="watch this folder; may be repeated")
@@ -53,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command's entry point; returns its exit code."""
     options = vars(_parser().parse_args(arguments))
@@ -61,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(application: str, folder: str, options: dict[str, Any]) -> int:
+    if application.partition(":")[0].endswith(".py"):
+        print(f"duplexio: {application!r}: expected a module, so without .py", file=sys.stderr)
+        return 2
     if ":" not in application:
         print(f"duplexio: {application!r}: expected MODULE:ATTRIBUTE, such as {application}:io", file=sys.stderr)
         return 2
@@ -77,7 +86,7 @@ def _run(application: str, folder: str, options: dict[str, Any]) -> int:
         try:
             import_from_string(application)
         except ImportFromStringError as error:
-            print(f"duplexio: {error}", file=sys.stderr)
+            print(f"duplexio: {error} Looked in {folder} (--app-dir)", file=sys.stderr)
             return 2
         reload_options = {}
     os.environ[APPLICATION] = application

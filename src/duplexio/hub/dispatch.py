@@ -24,7 +24,7 @@ from duplexio.types import Function
 if TYPE_CHECKING:
     from duplexio.hub.socket import Socket
 
-__all__ = ["Handler", "HandlerOptions", "Handlers", "make_handler"]
+__all__ = ["Handler", "HandlerOptions", "Handlers", "check_event_name", "make_handler"]
 
 Kind = Literal["async", "thread", "inline"]
 
@@ -210,7 +210,7 @@ class Handler:
             socket._handler_failed(error, self.event, ack)
         else:
             if ack is not None and self.signature.ack_index is None:
-                socket._reply(ack, result)
+                socket._reply(ack, result, self.event)
         return None
 
     def _finish(self, socket: Socket, ended: asyncio.Future[Any], ack: int | Ack | None) -> None:
@@ -220,7 +220,7 @@ class Handler:
         if error is not None:
             socket._handler_failed(error, self.event, ack)
         elif ack is not None and self.signature.ack_index is None:
-            socket._reply(ack, ended.result())
+            socket._reply(ack, ended.result(), self.event)
 
     def _fit(
         self, socket: Socket, args: list[Any], ack: int | Ack | None
@@ -273,6 +273,13 @@ class Handlers:
 
     def functions(self, event: str) -> list[Function]:
         return [handler.function for handler in self.table.get(event, ())]
+
+
+def check_event_name(event: object) -> None:
+    """Raises TypeError for what is no name, such as the function under a bare `@io.on`."""
+    if not isinstance(event, str):
+        name = getattr(event, "__name__", "event")
+        raise TypeError(f"on() takes the event's name first, a str, not {event!r}: @io.on({name!r})")
 
 
 def make_handler(

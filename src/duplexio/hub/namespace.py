@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from duplexio.errors import ConfigurationError
-from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, make_handler
+from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, check_event_name, make_handler
 from duplexio.hub.fanout import Adapter, ChildrenAdapter, LocalAdapter
+from duplexio.hub.functions import require_arguments
 from duplexio.hub.operators import BroadcastOperator, RemoteSocket
 from duplexio.hub.recovery import Log
 from duplexio.hub.rooms import RoomEvent, RoomTable
@@ -82,6 +83,7 @@ class Registrations:
         return self._register(event, handler, options, once=True)
 
     def _register(self, event: str, function: Any, options: HandlerOptions, once: bool) -> Any:
+        check_event_name(event)
         if function is None:
             return lambda decorated: self._register(event, decorated, options, once)
         if event in IMPOSSIBLE:
@@ -111,8 +113,9 @@ class Registrations:
         Returning lets it in. `raise ConnectRefused(message, data)` refuses: the client sees `connect_error`. Any other
         exception is logged and answers `Internal error`. All middlewares together have `middleware_timeout` seconds.
         """
-        if not callable(middleware):
-            raise ConfigurationError(f"a middleware must be a function, not {middleware!r}")
+        require_arguments(
+            middleware, 1, "a middleware takes the socket alone; there is no `next`: returning lets the client in"
+        )
         self.middlewares.append(middleware)
         return middleware
 

@@ -14,8 +14,8 @@ from duplexio.engine.connection import Connection
 from duplexio.errors import ConfigurationError, Disconnected, DuplexioError, EncodeError, EventError, LimitExceeded
 from duplexio.hub.acks import Ack, PendingAcks
 from duplexio.hub.dedup import Dedup
-from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, make_handler
-from duplexio.hub.functions import require_plain
+from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, check_event_name, make_handler
+from duplexio.hub.functions import require_arguments, require_plain
 from duplexio.hub.gate import Gate
 from duplexio.hub.handshake import Handshake, read_handshake
 from duplexio.hub.lane import Lane
@@ -180,6 +180,7 @@ class Socket:
         return self._register(event, handler, options, once=True)
 
     def _register(self, event: str, function: Any, options: HandlerOptions, once: bool) -> Any:
+        check_event_name(event)
         if function is None:
             return lambda decorated: self._register(event, decorated, options, once)
         if event in IMPOSSIBLE or event == "connect":
@@ -208,6 +209,7 @@ class Socket:
         `args` is a list that may be changed. Raising drops the packet and goes to `on_error`; `EventError` is its
         acknowledgement.
         """
+        require_arguments(middleware, 2, "a packet middleware takes the event and the list of its arguments")
         if self._gate is None:
             self._gate = Gate(self)
         self._gate.middlewares.append(middleware)
@@ -557,8 +559,8 @@ class Socket:
 
     # Acknowledging.
 
-    def _reply(self, ack: int | Ack, value: Any) -> None:
-        """A handler's value is its acknowledgement."""
+    def _reply(self, ack: int | Ack, value: Any, event: str) -> None:
+        """What a handler of `event` returned is its acknowledgement."""
         try:
             if isinstance(ack, Ack):
                 if ack.answered:
@@ -570,7 +572,7 @@ class Socket:
             else:
                 self._reply_arguments(ack, to_arguments(value))
         except EncodeError as error:
-            self._handler_failed(error, "acknowledgement", None)
+            self._handler_failed(error, event, None)
 
     def _reply_arguments(self, number: int, arguments: list[Any]) -> None:
         nsp = self.nsp
@@ -596,7 +598,7 @@ class Socket:
         """A handler raised. Nobody's connection ends for that."""
         if isinstance(error, EventError):
             if ack is not None:
-                self._reply(ack, error.args)
+                self._reply(ack, error.args, event)
             return
         if isinstance(ack, Ack):
             ack.fail()

@@ -14,6 +14,7 @@ from duplexio.engine.server import EngineServer
 from duplexio.engine.websocket import WebSocketTransport
 from duplexio.integrations.asgi_websocket import NOBODY, AsgiWebSocket
 from duplexio.integrations.client_files import FILES, ClientFiles
+from duplexio.observe import shown
 from duplexio.protocol.engine_handshake import (
     BAD_HANDSHAKE_METHOD,
     Refusal,
@@ -86,7 +87,14 @@ class AsgiEndpoint:
         return None
 
     def _not_here(self, scope: Scope) -> tuple[int, Headers, bytes]:
-        text = f"Not found. Socket.IO answers at {scope.get('root_path', '')}{self.path}/ here.\n"
+        here = f"{scope.get('root_path', '')}{self.path}/"
+        if b"EIO=" in scope.get("query_string", b""):
+            client = scope.get("client")
+            hint = (
+                f"a client asked at {shown(scope['path'])}; Socket.IO answers at {here}, which Server(path=...) changes"
+            )
+            self.engine.reporter.fault("wrong_path", client[0] if client else "", hint)
+        text = f"Not found. Socket.IO answers at {here} here.\n"
         return 404, [(b"content-type", b"text/plain; charset=utf-8")], text.encode()
 
     def _request(self, scope: Scope, websocket: bool = False) -> Request:

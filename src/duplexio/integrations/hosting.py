@@ -37,6 +37,9 @@ GRACEFUL_SECONDS = 10
 
 def configuration(app: ASGIApplication | Callable[..., Any] | str, **options: Any) -> uvicorn.Config:
     """uvicorn's, with our protocol classes; its own options win."""
+    host = options.get("host")
+    if host is not None and not isinstance(host, str):
+        raise TypeError(f"the host is a str, not {host!r}; the port comes second, or by name: port={host!r}")
     defaults: dict[str, Any] = {
         "http": HttpProtocol,
         "ws": WebSocketProtocol,
@@ -158,9 +161,9 @@ async def listen(app: Any, host: str, port: int, close: Callable[[], Awaitable[N
 
     Raises OSError where the address cannot be had, ssl.SSLError for a certificate that cannot be used.
     """
+    config = configuration(app, host=host, port=port, **{"log_level": "warning", "access_log": False, **options})
     sockets = [_bind(host, port)]
     try:
-        config = configuration(app, host=host, port=port, **{"log_level": "warning", "access_log": False, **options})
         config.load()
         server = UvicornServer(config, close, signals=False)
     except (OSError, ssl.SSLError):

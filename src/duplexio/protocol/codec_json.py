@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import re
@@ -116,12 +117,15 @@ def _encode_with_binaries(value: Any) -> tuple[bytes, Attachments]:
     try:
         return orjson.dumps(value, default=unknown, option=orjson.OPT_NON_STR_KEYS), attachments
     except TypeError as error:
-        raise EncodeError(_why(error)) from error
+        cause = error.__cause__
+        # What our own hook said is in the message already; what a user's model raised has a traceback of interest.
+        raise EncodeError(f"cannot be sent as JSON: {error if cause is None else cause}") from (
+            None if isinstance(cause, _NotJson | None) else cause
+        )
 
 
-def _why(error: TypeError) -> str:
-    cause = error.__cause__
-    return f"cannot be sent as JSON: {error if cause is None else cause}"
+class _NotJson(TypeError):
+    """No codec can write this value."""
 
 
 def _as_builtin(item: Any) -> Any:
@@ -137,7 +141,12 @@ def _as_builtin(item: Any) -> Any:
     names = getattr(item, "__attrs_attrs__", None)  # attrs
     if names is not None:
         return {field.name: getattr(item, field.name) for field in names}
-    raise TypeError(f"a value of type {type(item).__qualname__}")
+    if inspect.iscoroutine(item):
+        item.close()
+        raise _NotJson(f"a coroutine that nobody awaited ({item.__qualname__}); `await` it, in an `async def`")
+    if callable(item) and not isinstance(item, type):
+        raise _NotJson("a function; `emit(..., ack=function)` is how an acknowledgement is heard")
+    raise _NotJson(f"a value of type {type(item).__qualname__}")
 
 
 def _without_binaries(value: Any, attachments: Attachments) -> Any:
