@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duplexio import ConfigurationError, ConnectRefused, Namespace, Server, Socket
+from duplexio.hub.peer import MAX_LEFT
 from tests.engine.clock import run
 
 from .ends import Client, counts, joined, serving, until
@@ -520,6 +522,59 @@ async def test_leaving_while_a_middleware_decides(leaving: str) -> None:
         if leaving == "41":
             assert not client.closed
             assert client.take() == []
+
+
+async def test_leaving_and_coming_back_while_a_middleware_decides() -> None:
+    """What was abandoned answers nothing, and does not end the attempt that came after it."""
+    gate = asyncio.Event()
+    async with serving() as io:
+
+        @io.use
+        async def middleware(socket: Socket) -> None:
+            await gate.wait()
+
+        client = Client(io)
+        client.send("40", "41", "40")
+        await asyncio.sleep(0.01)
+        assert client.take() == []
+        gate.set()
+        packet = await client.packet()
+        assert str(packet).startswith("40{")
+        assert len(io.sockets.sockets) == 1
+        client.drop()
+        assert (len(io.sockets.sockets), len(io.rooms)) == (0, 0)
+
+
+async def test_a_socket_whose_outbox_overflows_as_it_is_let_in_never_begins() -> None:
+    log: Log = []
+    async with serving(max_outbox_packets=5) as io:
+
+        @io.use
+        async def middleware(socket: Socket) -> None:
+            for number in range(10):
+                socket.emit("e", number)
+
+        io.on("connection", lambda socket: log.append(socket), inline=True)
+        client = Client(io)
+        client.line.writable = False
+        client.send("40")
+        assert client.closed
+        assert (log, len(io.sockets.sockets), len(io.rooms)) == ([], 0, 0)
+
+
+async def test_namespaces_that_a_client_was_taken_out_of_are_not_remembered_for_ever() -> None:
+    async with serving(max_dynamic_namespaces=10) as io:
+
+        @io.of(re.compile("^/n")).on("connection", inline=True)
+        def connection(socket: Socket) -> None:
+            socket.disconnect()
+
+        client = Client(io)
+        for number in range(MAX_LEFT + 100):
+            client.send(f"40/n{number},")
+            client.take()
+        assert client.connection.owner._left is not None  # type: ignore[attr-defined]
+        assert len(client.connection.owner._left) == MAX_LEFT  # type: ignore[attr-defined]
 
 
 async def test_a_middleware_that_outlives_its_connection() -> None:

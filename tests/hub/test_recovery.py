@@ -42,6 +42,30 @@ def session(began: int = 0, left_at: float = 0.0, sid: str = "S") -> Session:
     return Session(sid, frozenset(), {}, began, left_at)
 
 
+async def test_a_break_while_the_middlewares_decide_loses_nothing() -> None:
+    gate = asyncio.Event()
+    async with serving(connection_state_recovery=True) as io:
+        client, socket = joined(io)
+        pid = socket._pid
+        client.drop()
+        io.emit("missed")
+
+        @io.use
+        async def middleware(arriving: Socket) -> None:
+            await gate.wait()
+
+        hasty = Client(io)
+        hasty.send(f'40{{"pid":"{pid}"}}')
+        hasty.drop()
+        await asyncio.sleep(0.01)
+        gate.set()
+        patient = Client(io)
+        patient.send(f'40{{"pid":"{pid}"}}')
+        packets = [str(await patient.packet()) for _ in range(2)]
+        assert packets[0].startswith('42["missed"')
+        assert f'"sid":"{socket.id}"' in packets[1]
+
+
 # The log.
 
 

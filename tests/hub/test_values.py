@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from duplexio.hub.values import to_arguments, to_value
+from duplexio.hub.values import snapshot, to_arguments, to_value
 
 
 class Point(NamedTuple):
@@ -47,3 +47,12 @@ def test_to_arguments(value: Any, arguments: list[Any]) -> None:
 )
 def test_to_value(arguments: Any, value: Any) -> None:
     assert to_value(arguments) == value
+
+
+def test_a_snapshot_is_not_reached_by_later_changes() -> None:
+    buffer = bytearray(b"abc")
+    given = [{"a": [1]}, memoryview(buffer), (buffer, {"view": memoryview(buffer)[1:]})]
+    kept = snapshot(given)
+    buffer[:] = b"xyz"
+    given[0]["a"].append(2)  # type: ignore[index]
+    assert kept == ({"a": [1]}, b"abc", (bytearray(b"abc"), {"view": b"bc"}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
@@ -15,6 +14,7 @@ from duplexio.hub.operators import BroadcastOperator, RemoteSocket
 from duplexio.hub.recovery import Log
 from duplexio.hub.rooms import RoomEvent, RoomTable
 from duplexio.hub.targets import Flags, Targets
+from duplexio.hub.values import snapshot
 from duplexio.options import Recovery
 from duplexio.protocol.engine_packet import Message, Outgoing
 from duplexio.protocol.socket_packet import ACK, EVENT, encode, head_of
@@ -352,7 +352,7 @@ class Namespace(Registrations, Broadcasting):
             self.adapter.broadcast(event, args, targets, flags)
         else:
             hub.codec.encode(args)
-            copied = copy.deepcopy(args)
+            copied = snapshot(args)
             hub.call(lambda: self.adapter.broadcast(event, copied, targets, flags))
 
 

@@ -39,6 +39,19 @@ if TYPE_CHECKING:
 __all__ = ["Peer"]
 
 
+#: How many of the namespaces that a client was taken out of are remembered: what it sent meanwhile comes soon.
+MAX_LEFT = 1000
+
+
+class _Attempt:
+    """To join a namespace: its task, where it could not be decided at once."""
+
+    __slots__ = ("task",)
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+
+
 class Peer:
     """The owner of a connection: see `engine.connection.Owner`."""
 
@@ -66,9 +79,9 @@ class Peer:
         self._packet: Packet | None = None
         self._attachments: list[bytes] = []
         self._attachment_timer: Timer | None = None
-        self._connecting: dict[str, asyncio.Task[None] | None] = {}
+        self._connecting: dict[str, _Attempt] = {}
         # Namespaces this server took the client out of: what it sent before it knew is passed over.
-        self._left: set[str] | None = None
+        self._left: dict[str, None] | None = None
         self._connect_timer: Timer | None = hub.wheel.call_later(hub.options.connect_timeout, self._connect_too_late)
 
     # Packets.
@@ -190,21 +203,26 @@ class Peer:
             elif namespace is None and not self._hub.parents:
                 self._refuse(name, "Invalid namespace", cause="invalid_namespace")
             else:
-                self._connecting[name] = None
-                task = start(self._decide(name, namespace, auth), self._hub.loop)
+                attempt = self._connecting[name] = _Attempt()
+                task = start(self._decide(attempt, name, namespace, auth), self._hub.loop)
                 if not task.done():
-                    self._connecting[name] = task
+                    attempt.task = task
 
-    async def _decide(self, name: str, namespace: Namespace | None, auth: Auth) -> None:
-        """Asks the dynamic namespaces, then the middlewares."""
+    async def _decide(self, attempt: _Attempt, name: str, namespace: Namespace | None, auth: Auth) -> None:
+        """Asks the dynamic namespaces, then the middlewares. One that was abandoned says nothing to the client."""
         hub = self._hub
         socket: Socket | None = None
+
+        def refuse(message: str, data: object = None, cause: str = "") -> None:
+            if self._connecting.get(name) is attempt:
+                self._refuse(name, message, data, cause)
+
         try:
             async with asyncio.timeout(hub.options.middleware_timeout):
                 if namespace is None:
                     namespace = await hub.resolve(name, auth)
                 if namespace is None:
-                    self._refuse(name, "Invalid namespace", cause="invalid_namespace")
+                    refuse("Invalid namespace", cause="invalid_namespace")
                     return
                 namespace.joining += 1
                 socket = self._make_socket(namespace, auth)
@@ -215,34 +233,36 @@ class Peer:
                     else:
                         await hub.threads.run(middleware, [socket], {})
         except ConnectRefused as refused:
-            self._refuse(name, refused.message, refused.data, cause="connect_refused")
+            refuse(refused.message, refused.data, cause="connect_refused")
         except TimeoutError as error:
             hub.reporter.count("middleware_timeouts")
             seconds = hub.options.middleware_timeout
             hub.reporter.failure(
                 f"the middlewares of {shown(name)} took over {seconds:g} s (middleware_timeout)", error
             )
-            self._refuse(name, "Internal error")
+            refuse("Internal error")
         except TooManyNamespaces:
-            self._refuse(name, "Too many namespaces", cause="too_many_namespaces")
+            refuse("Too many namespaces", cause="too_many_namespaces")
         except asyncio.CancelledError:
-            if name not in self._connecting:
+            if self._connecting.get(name) is not attempt:
                 # The client has left, or the connection has ended.
                 raise
             # By a scope in a middleware that got out of hand: the client would wait for its answer for ever.
             hub.reporter.count("middlewares_cancelled")
-            self._refuse(name, "Internal error")
+            refuse("Internal error")
         except Exception as error:
             hub.reporter.failure(f"a middleware of {shown(name)} raised", error)
             hub.tell_error(error, socket, "connect")
-            self._refuse(name, "Internal error")
+            refuse("Internal error")
         else:
-            if self.connection.state is State.OPEN:
+            if self.connection.state is State.OPEN and self._connecting.get(name) is attempt:
                 self._admit(socket)
         finally:
-            self._connecting.pop(name, None)
+            if self._connecting.get(name) is attempt:
+                del self._connecting[name]
             if socket is not None:
                 socket.nsp.joining -= 1
+                socket._give_back()
                 if self.sockets.get(name) is not socket:
                     socket._close("forced close", "refused")
                 socket.nsp._check_empty()
@@ -269,7 +289,7 @@ class Peer:
         if name == "/" and self._packet is None:
             self._root = socket
         if self._left is not None:
-            self._left.discard(name)
+            self._left.pop(name, None)
         if self._connect_timer is not None:
             self._connect_timer.cancel()
             self._connect_timer = None
@@ -297,9 +317,9 @@ class Peer:
         self.connection.send(encode(CONNECT_ERROR, name, body, self._hub.codec))
 
     def _abandon(self, name: str) -> None:
-        task = self._connecting.pop(name, None)
-        if task is not None:
-            task.cancel()
+        attempt = self._connecting.pop(name)
+        if attempt.task is not None:
+            attempt.task.cancel()
 
     # Ending.
 
@@ -312,8 +332,10 @@ class Peer:
         """This server took the socket out of its namespace."""
         self._remove(socket)
         if self._left is None:
-            self._left = set()
-        self._left.add(socket.nsp.name)
+            self._left = {}
+        self._left[socket.nsp.name] = None
+        if len(self._left) > MAX_LEFT:
+            del self._left[next(iter(self._left))]
 
     def disconnect_all(self) -> None:
         """Takes the client out of every namespace, and ends the connection."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from duplexio.hub.operators import BroadcastOperator, SocketOperator
 from duplexio.hub.recovery import Restored, Session
 from duplexio.hub.rooms import room_names
 from duplexio.hub.targets import PLAIN, Flags, Targets
-from duplexio.hub.values import to_arguments, to_value
+from duplexio.hub.values import snapshot, to_arguments, to_value
 from duplexio.observe import shown
 from duplexio.protocol.engine_packet import Message, Outgoing
 from duplexio.protocol.socket_packet import ACK, DISCONNECT, EVENT, RESERVED_EVENTS, encode
@@ -293,7 +292,7 @@ class Socket:
         if not hub.on_loop():
             # What is wrong with it is said here; what is changed after this call is not sent.
             hub.codec.encode(list(args))
-            copied = copy.deepcopy(args)
+            copied = snapshot(args)
             hub.call(lambda: self._emit(event, copied, flags, ack))
             return
         if self._reason is not None:
@@ -638,11 +637,20 @@ class Socket:
     def _open(self) -> None:
         """The middlewares let it in and the CONNECT reply was sent: from now on it is a socket like all others."""
         held, self._held = self._held, None
-        self.connected = True
-        self._update()
         for packet in held or ():
             self.conn.send(packet)
+        if self._reason is not None:
+            # What it missed, or was sent so far, was more than its outbox holds: it has ended before it began.
+            return
+        self.connected = True
+        self._update()
         self._run_lifecycle("connection", [])
+
+    def _give_back(self) -> None:
+        """It was not let in: what it was restored from waits for the next attempt."""
+        if self._restored is not None and self.nsp.log is not None:
+            self.nsp.log.keep(self._restored.pid, self._restored.session)
+            self._restored = None
 
     def _close(self, reason: CloseReason, details: str) -> None:
         """It ends: `disconnecting` with its rooms, then `disconnect` without."""
