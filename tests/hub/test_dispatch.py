@@ -379,6 +379,19 @@ async def test_a_name_that_is_none(event: Any) -> None:
         client.drop()
 
 
+async def test_an_inline_handler_that_raises_what_ends_tasks() -> None:
+    async with serving() as io:
+
+        @io.on("e", inline=True)
+        def handler(socket: Socket) -> None:
+            raise asyncio.CancelledError
+
+        client, _ = joined(io)
+        client.emit("e")
+        assert not client.closed
+        assert counts(io)["handler_errors"] == 1
+
+
 async def test_a_decorator_without_its_name() -> None:
     async with serving() as io:
         with pytest.raises(TypeError, match=r"@io\.on\('ping'\)"):

@@ -108,7 +108,7 @@ class PendingAcks:
 class Collector:
     """The acknowledgements of a broadcast: done when all have come, or cannot any more."""
 
-    __slots__ = ("_event", "_expected", "_future", "_missing", "_responses", "_timeout")
+    __slots__ = ("_complete", "_event", "_expected", "_future", "_missing", "_responses", "_timeout")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, event: str, timeout: float) -> None:
         self._future: asyncio.Future[list[Any]] = loop.create_future()
@@ -116,6 +116,7 @@ class Collector:
         self._timeout = timeout
         self._expected = 0
         self._missing = 0
+        self._complete = False
         self._responses: list[Any] = []
 
     def one_more(self) -> Answered:
@@ -128,7 +129,7 @@ class Collector:
         self._missing -= 1
         if error is None:
             self._responses.append(arguments[0] if arguments else None)
-        if not self._missing and not self._future.done():
+        if self._complete and not self._missing and not self._future.done():
             self._conclude()
 
     def _conclude(self) -> None:
@@ -141,4 +142,8 @@ class Collector:
         """The first argument of each answer, in order of arrival. Raises AckTimeout with those that came."""
         if not self._expected:
             return []
+        # Not before: the first receivers may be gone while the last are still to be asked.
+        self._complete = True
+        if not self._missing:
+            self._conclude()
         return await self._future

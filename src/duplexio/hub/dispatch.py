@@ -206,7 +206,7 @@ class Handler:
             return future
         try:
             result = self.function(*positional, **keywords)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             socket._handler_failed(error, self.event, ack)
         else:
             if ack is not None and self.signature.ack_index is None:
@@ -215,6 +215,8 @@ class Handler:
 
     def _finish(self, socket: Socket, ended: asyncio.Future[Any], ack: int | Ack | None) -> None:
         if ended.cancelled():
+            if isinstance(ack, Ack):
+                ack.fail()
             return
         error = ended.exception()
         if error is not None:
