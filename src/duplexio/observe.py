@@ -64,7 +64,8 @@ class Reporter:
     def fault(self, cause: str, address: str, text: str) -> None:
         """A client did what it should not: `cause` is the counter's name, `text` says what was seen and what helps."""
         self._observer.count("fault." + cause)
-        text = one_line(text)
+        # A proxy hands on what the client claims to be.
+        address, text = one_line(address[:SHOWN_CHARACTERS]), one_line(text)
         if self._first(cause, address):
             self._logger.warning("%s: %s (said once per cause and address)", address, text)
         else:

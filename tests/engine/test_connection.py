@@ -51,6 +51,23 @@ def test_a_session_that_does_not_answer_its_ping_ends() -> None:
     run(main())
 
 
+def test_a_pong_that_we_do_not_read_is_waited_for() -> None:
+    async def main() -> None:
+        server = engine(ping_interval=25, ping_timeout=20)
+        connection, _, keeper = session(server)
+        connection.pause_reading()
+        await asyncio.sleep(500)
+        assert connection.still_open()
+        connection.resume_reading()
+        connection.receive(b"3")
+        await asyncio.sleep(44)
+        assert keeper.closings == []
+        await asyncio.sleep(2)
+        assert [reason for reason, _ in keeper.closings] == ["ping timeout"]
+
+    run(main())
+
+
 def test_messages_are_no_pongs() -> None:
     async def main() -> None:
         server = engine(ping_interval=1, ping_timeout=1)

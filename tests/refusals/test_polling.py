@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
 from .conftest import Start
 from .raw import Wire, request_bytes
-from .stage import Polling, Stage, refusal
+from .stage import Polling, Stage, refusal, until
 
 #: A body, and what the log must say of it.
 BAD_BODIES = {
@@ -111,15 +112,13 @@ async def test_a_body_over_the_limit(start: Start, size: int) -> None:
 
 
 async def test_a_body_that_only_claims_to_be_over_the_limit(start: Start) -> None:
-    """Where no byte of the body is waited for, none is kept; elsewhere the server in front decides."""
+    """No byte of the body is waited for, or kept."""
     stage = await start(max_http_buffer_size=100_000)
     session = await stage.session("polling")
     assert isinstance(session, Polling)
     posts = await stage.wire()
     head = request_bytes("POST", session.target, headers=[("Content-Length", "999999999999")])
     await posts.write(head)
-    if not stage.our_http:
-        await posts.write(b"x" * 100_001)
     assert (await posts.answer()).brief == (413, None, b"")
     await _lives_on(stage, session)
 
@@ -134,6 +133,33 @@ async def test_a_chunked_body_over_the_limit(start: Start) -> None:
         await posts.write(b"3e8\r\n" + b"4" * 1000 + b"\r\n")
     assert (await posts.answer()).brief == (413, None, b"")
     await _lives_on(stage, session)
+
+
+@pytest.mark.hostings("fast")
+async def test_fields_without_end_behind_a_chunked_body(start: Start) -> None:
+    stage = await start()
+    session = await stage.session("polling")
+    assert isinstance(session, Polling)
+    posts = await stage.wire()
+    await posts.write(request_bytes("POST", session.target, headers=[("Transfer-Encoding", "chunked")]))
+    await posts.write(b"1\r\n3\r\n0\r\nfield: ")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            await posts.write(b"x" * 10_000)
+            await asyncio.sleep(0.01)
+    await until(lambda: stage.faults.get("head_too_large") == 1, "fault.head_too_large")
+
+
+async def test_the_transport_in_the_query_is_no_transport(start: Start) -> None:
+    """A request by HTTP for a session on WebSocket, which says it was one."""
+    stage = await start()
+    session = await stage.session("websocket")
+    sid = next(iter(stage.io.engine.connections))
+    for method in "GET", "POST":
+        answer = await stage.get(f"/socket.io/?EIO=4&transport=websocket&sid={sid}", method=method)
+        assert answer.brief == refusal(3)
+    await session.send(b'421["echo",7]')
+    assert await session.read() == b"431[7]"
 
 
 async def test_a_chunked_body_within_the_limit(start: Start) -> None:

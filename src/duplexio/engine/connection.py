@@ -139,6 +139,10 @@ class Connection:
         self._heartbeat = self._engine.wheel.call_at(deadline, self._beat)
 
     def _beat(self) -> None:
+        if self._pong_missing and self._pauses:
+            # The answer may be here, and not be read: whoever pauses the reading is no proof that the peer is gone.
+            self._beat_at(self._loop.time() + self._engine.options.ping_timeout)
+            return
         if self._pong_missing:
             self._expire()
             return
@@ -156,7 +160,8 @@ class Connection:
 
     def still_open(self) -> bool:
         """Whether a request finds the session; one whose ping is overdue ends now, not at the wheel's next turn."""
-        if self._pong_missing and self._loop.time() >= self._deadline and self.state is not _CLOSED:
+        overdue = self._pong_missing and not self._pauses and self._loop.time() >= self._deadline
+        if overdue and self.state is not _CLOSED:
             self._expire()
         return self.state is not _CLOSED
 

@@ -174,7 +174,7 @@ class EngineServer:
                 "unknown_sid",
                 f"no session {shown(sid)} here: it has ended, or another process of this server has it",
             )
-        if not request.websocket and connection.transport.name != query["transport"]:
+        if not request.websocket and not connection.transport.name == query["transport"] == "polling":
             return Refusal(
                 BAD_REQUEST,
                 "transport_mismatch",

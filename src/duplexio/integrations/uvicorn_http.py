@@ -78,6 +78,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._leftover = b""
+        #: Of a request whose head is here and whose end is not: whether this read had body, and what came since.
+        self._unfinished = self._body_came = False
+        self._behind_body = 0
 
     # The connection.
 
@@ -130,6 +133,14 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._await_head()
 
+    def _count_trailers(self) -> None:
+        """A chunked body may be followed by fields: nobody here reads them, and the parser would keep them."""
+        self._behind_body = 0 if self._body_came else self._behind_body + self._read
+        self._body_came = False
+        if self._behind_body > MAX_HEAD:
+            self._report("head_too_large", f"fields of over {MAX_HEAD} bytes behind a body")
+            self.transport.close()
+
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
@@ -151,6 +162,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
             if self._in_head:
                 self._count_head()
+            elif self._unfinished:
+                self._count_trailers()
         except httptools.HttpParserError:
             message = "Invalid HTTP request received."
             self.logger.warning(message)
@@ -181,6 +194,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._ours = None
         self._in_head = self._begun = True
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Behind the body it is a trailer, which may be discarded. RFC 9110 §6.5.1.
+        if self._in_head:
+            super().on_header(name, value)
+
     def _make_scope(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -189,6 +207,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         # One that came in one small piece, as nearly all do, needs no counting.
+        self._unfinished, self._behind_body = True, 0
         in_pieces = self._head_timer is not None
         self._head_arrived()
         if (in_pieces or self._read > MAX_HEAD) and self._size_of_head() > MAX_HEAD:
@@ -216,12 +235,14 @@ class HttpProtocol(HttpToolsProtocol):
         exchange.begin(self._endpoint)
 
     def on_body(self, body: bytes) -> None:
+        self._body_came = True
         if self._ours is None:
             super().on_body(body)
         elif not self._ours.done:
             self._ours.add(body)
 
     def on_message_complete(self) -> None:
+        self._unfinished = False
         if self._ours is None:
             super().on_message_complete()
         elif not self._ours.done:
@@ -236,7 +257,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.config.proxy_headers and (request.header(b"x-forwarded-for") or request.header(b"x-forwarded-proto")):
             self._resolve_proxy(request)
         # The scope of interest is the handshake's: later requests of a session are spared it.
-        if b"sid=" not in query:
+        if not request.query.get("sid"):
             request.scope = self._scope(request)
         return request
 
@@ -425,7 +446,10 @@ class FastExchange:
         self._body = b""
         assert self._connection is not None
         transport = self._connection.transport
-        assert isinstance(transport, PollingTransport)
+        if not isinstance(transport, PollingTransport):
+            # It was upgraded between the head and the end of the body.
+            self.respond(400, b"")
+            return
         body_too_large(self._endpoint.engine, self.request, transport)
 
     def complete(self) -> None:
