@@ -8,6 +8,7 @@ import enum
 import json
 import math
 import uuid
+from array import array
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -104,6 +105,8 @@ BINARIES: dict[str, tuple[Any, Any, list[bytes]]] = {
     "bytearray": ([bytearray(b"a")], [hole(0)], [b"a"]),
     "memoryview": ([memoryview(b"abc")[1:]], [hole(0)], [b"bc"]),
     "memoryview-with-steps": ([memoryview(b"abcd")[::2]], [hole(0)], [b"ac"]),
+    "memoryview-of-words": ([memoryview(array("H", [1, 2, 3]))[1:]], [hole(0)], [array("H", [2, 3]).tobytes()]),
+    "memoryview-of-numbers": ([memoryview(array("d", [0.5]))], [hole(0)], [array("d", [0.5]).tobytes()]),
     "subclass": ([Bytes(b"a")], [hole(0)], [b"a"]),
     "alone": (b"a", hole(0), [b"a"]),
     "twice": ([b"a", b"a"], [hole(0), hole(1)], [b"a", b"a"]),
@@ -156,6 +159,17 @@ def test_an_attachment_is_a_copy(codec: Codec) -> None:
     _, (attachment,) = codec.encode([data])
     data[0] = 0
     assert attachment == b"abc"
+
+
+def test_what_is_sent_stays_as_it_is(codec: Codec) -> None:
+    """The same objects go to many, and are the user's afterwards."""
+    data = bytearray(b"abc")
+    inner = {"k": data, "l": [b"x", None], "m": None}
+    value = ["event", inner, data]
+    codec.encode(value)
+    assert value == ["event", {"k": b"abc", "l": [b"x", None], "m": None}, b"abc"]
+    assert value[1] is inner
+    assert value[2] is inner["k"] is data
 
 
 PLAIN: dict[str, tuple[Any, Any]] = {

@@ -97,6 +97,19 @@ def test_headers_of_a_request() -> None:
     assert asked.header(b"missing") is None
 
 
+@pytest.mark.parametrize("raw", [[], [(b"host", b"a"), (b"x", b""), (b"x", b"2: 3")], [(b"bad", b"a\nb")]])
+def test_a_request_gives_everything_again_after_it_has_forgotten_it(raw: list[tuple[bytes, bytes]]) -> None:
+    asked = Request("GET", "/x", b"a=1&b=2", list(raw), "", False)
+    asked._scope = lambda request: {"headers": request.raw_headers}
+    before = (asked.query, asked.headers, asked.header(b"x"), asked.url)
+    for _ in range(2):
+        asked.forget()
+        assert asked.raw_headers == raw
+        assert (asked.query, asked.headers, asked.header(b"x"), asked.url) == before
+        asked.forget()
+        assert asked.scope["headers"] == raw
+
+
 def test_the_url_is_as_it_was_sent() -> None:
     assert request("a=b%20c").url == "/socket.io/?a=b%20c"
     assert request("").url == "/socket.io/"
@@ -200,12 +213,12 @@ def test_a_transport_that_is_not_offered() -> None:
     ],
 )
 def test_handshakes(query: str, method: str, websocket: bool, code: int | None) -> None:
-    refusal = check_handshake(request(query, method, websocket))
+    refusal = check_handshake(request(query, method, websocket), Options({}))
     assert (None if refusal is None else refusal.code) == code
 
 
 def test_the_hint_for_a_client_of_version_2_says_so() -> None:
-    refusal = check_handshake(request("EIO=3&transport=polling"))
+    refusal = check_handshake(request("EIO=3&transport=polling"), Options({}))
     assert refusal is not None
     assert "Socket.IO 2 client" in refusal.hint
 
@@ -345,6 +358,11 @@ def test_no_preflight_where_cors_is_not_ours(given: dict[str, Any], headers: dic
             "s=SID; Domain=a.example; Max-Age=0; SameSite=None; HttpOnly; Secure",
         ),
         ({"httponly": False, "samesite": None}, "io=SID; Path=/"),
+        ({"path": False, "domain": False, "samesite": False}, "io=SID; HttpOnly"),
+        (
+            {"path": "/custom", "samesite": "Strict", "httponly": "yes"},
+            "io=SID; Path=/custom; SameSite=Strict; HttpOnly",
+        ),
     ],
 )
 def test_cookie(given: Any, expected: str) -> None:

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duplexio.errors import EnginePacketError
-from duplexio.protocol import engine_payload
-from duplexio.protocol.engine_packet import Message
-from duplexio.protocol.engine_payload import Binary
+from duplexio.protocol import engine_packet3, engine_payload
+from duplexio.protocol.engine_packet import Binary, Message
 
 from .feeding import outcome, prefixes, refuses
 
@@ -30,7 +29,7 @@ def decode(body: bytes) -> list[bytes | Binary]:
 
 
 def encode(parts: list[bytes | Binary]) -> bytes:
-    return engine_payload.encode(Message(b"", (part,)) if isinstance(part, Binary) else part for part in parts)
+    return engine_payload.encode([Message(b"", (part,)) if isinstance(part, Binary) else part for part in parts])
 
 
 def kinds(parts: list[bytes | Binary]) -> list[tuple[bool, bytes]]:
@@ -84,6 +83,16 @@ def test_what_is_no_body_is_refused(body: bytes, text: str) -> None:
 @pytest.mark.parametrize("padding", [b"", b"="])
 def test_base64_without_its_padding_is_taken_as_node_takes_it(padding: bytes) -> None:
     assert kinds(decode(b"bAQI" + padding)) == [(True, b"\x01\x02")]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 57, 58, 171, 1000])
+def test_base64_in_lines_is_taken_as_node_takes_it(size: int, end: bytes) -> None:
+    """The Java client sends it so: after every 76 characters a line's end, and one at the end of all."""
+    data = bytes(index % 256 for index in range(size))
+    body = b"4a\x1eb" + base64.encodebytes(data).replace(b"\n", end) + b"\x1eb" + base64.b64encode(data)
+    assert kinds(decode(body)) == [(False, b"4a"), (True, data), (True, data)]
+    assert engine_packet3.decode_base64(b"b4" + base64.encodebytes(data).replace(b"\n", end)) == data
 
 
 @given(packets)

@@ -22,7 +22,7 @@ SERVER = [
 
 @pytest.mark.parametrize(("packet_type", "action"), SERVER)
 def test_what_a_server_does_with_a_packet(packet_type: int, action: Action) -> None:
-    assert on_packet(packet_type) is action
+    assert on_packet(packet_type, 4) is action
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,10 @@ MALFORMED = [
     b"44[]",
     b"441",
     b"44null",
+    # So deep that it can be decoded, and not be written.
+    b"40" + b"[" * 1020 + b"]" * 1020,
+    b"42[" + b"[" * 1020 + b"]" * 1020 + b"]",
+    b"41" + b'{"a":' * 1020 + b"1" + b"}" * 1020,
 ]
 
 
@@ -398,7 +402,12 @@ def test_an_attachment_without_a_placeholder_is_dropped() -> None:
     assert with_attachments(["a", 1], [b"0"]) == ["a", 1]
 
 
-@pytest.mark.parametrize("number", [1, -1, 1.0, "0", None, True, [], 2**70])
+@pytest.mark.parametrize("number", [0.0, -0.0])
+def test_a_whole_number_may_be_written_with_a_fraction(number: float) -> None:
+    assert with_attachments(["a", {"_placeholder": True, "num": number}], [b"0"]) == ["a", b"0"]
+
+
+@pytest.mark.parametrize("number", [1, -1, 1.0, 0.5, 1e300, "0", None, True, [], 2**70])
 def test_a_placeholder_without_its_attachment(number: Any) -> None:
     with pytest.raises(SocketPacketError, match="placeholder"):
         with_attachments(["a", {"_placeholder": True, "num": number}], [b"0"])

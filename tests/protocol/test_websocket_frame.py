@@ -82,5 +82,5 @@ def test_close(code: int, reason: str) -> None:
 
 
 def test_close_without_a_code() -> None:
-    (frame,) = parsed(websocket_frame.CLOSE_WITHOUT_CODE)
+    (frame,) = parsed(websocket_frame.close_with(b""))
     assert seen(frame) == (Opcode.CLOSE, b"", True, False)

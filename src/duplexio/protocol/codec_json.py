@@ -17,9 +17,12 @@ import orjson
 
 from duplexio.errors import EncodeError, SocketPacketError
 
-__all__ = ["Codec", "JsonCodec", "UserCodec"]
+__all__ = ["Codec", "JsonCodec", "NoCodec", "UserCodec", "as_builtin"]
 
 Attachments = list[bytes]
+
+# A tuple: `a | b` makes an object each time that it is asked.
+_BINARIES = (bytes, bytearray, memoryview)
 
 # What is left of surrogates in a str is lone: the parser has joined the pairs.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -36,8 +39,10 @@ class Codec(Protocol):
     def loads(self) -> Callable[[bytes], Any]:
         """For the hot case: raises ValueError for anything that is not plain, correct JSON; `decode` then decides."""
 
-    def encode(self, value: Any) -> tuple[bytes, Attachments]:
+    def encode(self, value: Any, refused: bool = False) -> tuple[bytes, Attachments]:
         """JSON in UTF-8, and the binaries that were in it, in order; a placeholder stands where each was.
+
+        `refused`: `dumps` has raised TypeError for it, and is not to be asked again.
 
         Raises EncodeError for what cannot be sent. NaN and the infinities become null.
         """
@@ -54,7 +59,9 @@ class JsonCodec:
     dumps = staticmethod(orjson.dumps)
     loads = staticmethod(orjson.loads)
 
-    def encode(self, value: Any) -> tuple[bytes, Attachments]:
+    def encode(self, value: Any, refused: bool = False) -> tuple[bytes, Attachments]:
+        if refused:
+            return _encode_with_binaries(value)
         try:
             # Without a hook: nearly all packets are of plain values, and making a hook costs more than the encoding.
             return orjson.dumps(value), []
@@ -81,7 +88,7 @@ class UserCodec:
         self.loads: Callable[[bytes], Any] = orjson.loads if loads is None else loads
         self._decode = JsonCodec().decode if loads is None else loads
 
-    def encode(self, value: Any) -> tuple[bytes, Attachments]:
+    def encode(self, value: Any, refused: bool = False) -> tuple[bytes, Attachments]:
         attachments: Attachments = []
         try:
             text = self._dumps(_without_binaries(value, attachments))
@@ -94,6 +101,24 @@ class UserCodec:
             return self._decode(text)
         except (ValueError, RecursionError) as error:
             raise SocketPacketError(f"malformed JSON: {error}") from error
+
+
+class NoCodec:
+    """Stands where a parser writes whole packets: nothing is JSON's hot case then."""
+
+    __slots__ = ()
+
+    def dumps(self, value: Any) -> bytes:
+        raise TypeError
+
+    def loads(self, text: bytes) -> Any:
+        raise ValueError
+
+    def encode(self, value: Any, refused: bool = False) -> tuple[bytes, Attachments]:
+        raise NotImplementedError
+
+    def decode(self, text: bytes) -> Any:
+        raise NotImplementedError
 
 
 def _dumps_plain(value: Any) -> bytes:
@@ -109,10 +134,10 @@ def _encode_with_binaries(value: Any) -> tuple[bytes, Attachments]:
     attachments: Attachments = []
 
     def unknown(item: Any) -> Any:
-        if isinstance(item, bytes | bytearray | memoryview):
+        if isinstance(item, _BINARIES):
             attachments.append(bytes(item))
             return {"_placeholder": True, "num": len(attachments) - 1}
-        return _as_builtin(item)
+        return as_builtin(item)
 
     try:
         return orjson.dumps(value, default=unknown, option=orjson.OPT_NON_STR_KEYS), attachments
@@ -128,8 +153,10 @@ class _NotJson(TypeError):
     """No codec can write this value."""
 
 
-def _as_builtin(item: Any) -> Any:
-    """Named tuples, and values of the common model libraries without importing any of them."""
+def as_builtin(item: Any) -> Any:
+    """What no encoder knows, as what it does. Raises TypeError.
+
+    Named tuples, and values of the common model libraries without importing any of them."""
     if isinstance(item, tuple):
         return list(item)
     dump = getattr(item, "model_dump", None)  # pydantic
@@ -150,7 +177,7 @@ def _as_builtin(item: Any) -> Any:
 
 
 def _without_binaries(value: Any, attachments: Attachments) -> Any:
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, _BINARIES):
         attachments.append(bytes(value))
         return {"_placeholder": True, "num": len(attachments) - 1}
     if isinstance(value, float):
@@ -165,7 +192,7 @@ def _without_binaries(value: Any, attachments: Attachments) -> Any:
             for field in dataclasses.fields(value)
         }
     try:
-        plain = _as_builtin(value)
+        plain = as_builtin(value)
     except TypeError:
         return value
     return _without_binaries(plain, attachments)
@@ -178,7 +205,7 @@ def _decode_surrogates(text: bytes) -> Any:
     """
     try:
         # Parsed twice: the second time by orjson, so that the same limits hold as for any packet.
-        plain = json.dumps(json.loads(text.decode(), parse_constant=_no_constant), ensure_ascii=False)
+        plain = json.dumps(json.loads(text.decode(), parse_constant=_no_constant), ensure_ascii=False, allow_nan=False)
         return orjson.loads(_LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", plain))
     except (ValueError, RecursionError) as error:
         raise SocketPacketError(f"malformed JSON: {error}") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 from duplexio.observe import shown
 from duplexio.options import Options
+from duplexio.protocol import engine_packet, engine_packet3
 
 __all__ = [
     "BAD_HANDSHAKE_METHOD",
@@ -26,7 +27,10 @@ __all__ = [
     "cookie_header",
     "cors_headers",
     "origin_allowed",
+    "parse_query",
     "preflight_headers",
+    "protocol_of",
+    "without_upgrade",
 ]
 
 UNKNOWN_TRANSPORT, UNKNOWN_SID, BAD_HANDSHAKE_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_PROTOCOL_VERSION = range(6)
@@ -43,6 +47,9 @@ MESSAGES = {
 
 Headers = list[tuple[bytes, bytes]]
 
+#: Between packed headers: what none may contain. RFC 9110 §5.5.
+_BETWEEN = b"\n"
+
 
 @dataclass(slots=True)
 class Request:
@@ -51,14 +58,14 @@ class Request:
     method: str
     path: str
     query_string: bytes
-    #: Names in lower case, in the order they came.
-    raw_headers: Headers
+    #: Names in lower case, in the order they came; or all of them in one, see `forget`.
+    _given: Headers | bytes
     #: The peer's address; a proxy's, unless the host in front resolves it.
     address: str
     secure: bool
     websocket: bool = False
-    #: The ASGI scope, where the request came through one.
-    scope: Mapping[str, Any] = field(default_factory=dict)
+    #: The ASGI scope, where the request came through one; or what makes it of the request.
+    _scope: Mapping[str, Any] | Callable[[Request], Mapping[str, Any]] = field(default_factory=dict)
     #: Origins that something around this server admits, such as a CORS middleware; it writes the headers then.
     surrounding_origins: Any = None
     #: Who is at the other end, where `address` is whom it speaks for.
@@ -68,11 +75,29 @@ class Request:
     _raw: dict[bytes, bytes] | None = None
 
     @property
+    def scope(self) -> Mapping[str, Any]:
+        """The ASGI scope; empty where no ASGI server is involved."""
+        scope = self._scope
+        if callable(scope):
+            # Of most sessions nobody asks for it, and it is half a kilobyte.
+            scope = self._scope = scope(self)
+        return scope
+
+    @property
+    def raw_headers(self) -> Headers:
+        """Names in lower case, in the order they came."""
+        given = self._given
+        if isinstance(given, bytes):
+            words = given.split(_BETWEEN)
+            given = self._given = list(zip(words[::2], words[1::2], strict=True))
+        return given
+
+    @property
     def query(self) -> dict[str, str]:
         """The query's parameters; of one that is repeated, the last, as on Node."""
         query = self._query
         if query is None:
-            query = self._query = _parse_query(self.query_string.decode("latin-1"))
+            query = self._query = parse_query(self.query_string.decode("latin-1"))
         return query
 
     @property
@@ -98,12 +123,24 @@ class Request:
             raw = self._raw = dict(self.raw_headers)
         return raw.get(name)
 
+    def forget(self) -> None:
+        """Gives back what was made to look things up, and packs the headers: a session keeps them for its lifetime, and
+        as objects they are thrice as large. All of it is made again where somebody asks."""
+        self._query = self._headers = self._raw = None
+        given = self._given
+        # A scope that was given has them as well.
+        if given and not isinstance(given, bytes) and callable(self._scope):
+            packed = _BETWEEN.join([word for header in given for word in header])
+            # No parser lets one through.
+            if packed.count(_BETWEEN) == 2 * len(given) - 1:
+                self._given = packed
+
 
 #: More parameters than any client sends; what is behind them is not read.
 _MAX_PARAMETERS = 100
 
 
-def _parse_query(text: str) -> dict[str, str]:
+def parse_query(text: str) -> dict[str, str]:
     """`parse_qs` for the common case at a fifth of its cost: it runs for every poll."""
     query: dict[str, str] = {}
     for pair in text.split("&", _MAX_PARAMETERS)[:_MAX_PARAMETERS]:
@@ -149,8 +186,8 @@ def check_transport(request: Request, options: Options) -> Refusal | None:
         if request.websocket and transport != "websocket":
             hint = f"a WebSocket handshake with transport={transport} in the query; it has to say websocket"
             return Refusal(BAD_REQUEST, "transport_mismatch", hint)
-        if "j" in query:
-            return Refusal(BAD_REQUEST, "jsonp", "j in the query: JSONP, which this server does not offer")
+        if "j" in query and not options.jsonp:
+            return Refusal(BAD_REQUEST, "jsonp", "j in the query: JSONP, which Server(jsonp=True) offers")
         return None
     return Refusal(
         UNKNOWN_TRANSPORT,
@@ -160,7 +197,16 @@ def check_transport(request: Request, options: Options) -> Refusal | None:
     )
 
 
-def check_handshake(request: Request) -> Refusal | None:
+#: Versions of the Engine.IO protocol by how clients write them.
+_VERSIONS = {"4": engine_packet.PROTOCOL, "3": engine_packet3.PROTOCOL}
+
+
+def protocol_of(request: Request) -> int:
+    """The protocol's version that a handshake asked for, once it was let in."""
+    return _VERSIONS[request.query["EIO"]]
+
+
+def check_handshake(request: Request, options: Options) -> Refusal | None:
     """Can a request without a session id begin one?"""
     if request.method != "GET":
         return Refusal(
@@ -169,16 +215,13 @@ def check_handshake(request: Request) -> Refusal | None:
             f"{shown(request.method)} without a session id; a session begins with GET",
         )
     if request.query.get("transport") == "websocket" and not request.websocket:
-        return Refusal(
-            BAD_REQUEST,
-            "websocket_without_upgrade",
-            "transport=websocket, but the request asks for no upgrade; a proxy may have removed"
-            " the Upgrade and Connection headers",
-        )
+        return without_upgrade()
     version = request.query.get("EIO")
+    if version == "3" and options.allow_eio3:
+        return None
     if version != "4":
         advice = (
-            "that is a Socket.IO 2 client: it needs socket.io-client 3 or 4"
+            "that is a Socket.IO 2 client: Server(allow_eio3=True) lets it in, or give it socket.io-client 3 or 4"
             if version == "3"
             else "EIO=4 was expected in the query, as socket.io-client 3 and 4 send it"
         )
@@ -186,9 +229,26 @@ def check_handshake(request: Request) -> Refusal | None:
     return None
 
 
+def without_upgrade() -> Refusal:
+    """A request for the WebSocket transport that is an ordinary one: to begin a session, or to upgrade one."""
+    return Refusal(
+        BAD_REQUEST,
+        "websocket_without_upgrade",
+        "transport=websocket, but the request asks for no upgrade; a proxy may have removed"
+        " the Upgrade and Connection headers",
+    )
+
+
 def check_origin(request: Request, options: Options) -> Refusal | None:
     """May a page of that origin connect? Native clients send none, and pass."""
     raw = request.header(b"origin")
+    if "j" in request.query and options.cors_allowed_origins != "*" and not _is_own_page(request, options):
+        hint = (
+            "JSONP that is not shown to come from this server's own page:"
+            f" Sec-Fetch-Site {shown(request.header(b'sec-fetch-site'))}, Referer {shown(request.header(b'referer'))};"
+            ' no list of origins can let it in, only Server(cors_allowed_origins="*")'
+        )
+        return Refusal(FORBIDDEN, "origin", hint)
     if raw is None:
         if request.header(b"sec-fetch-site") != b"cross-site" or options.cors_allowed_origins == "*":
             return None
@@ -203,6 +263,16 @@ def check_origin(request: Request, options: Options) -> Refusal | None:
         f"Origin {shown(origin)} is not this server's ({shown(host)}) and not in cors_allowed_origins;"
         f" Server(cors_allowed_origins=[{shown(origin)}]) lets it in",
     )
+
+
+def _is_own_page(request: Request, options: Options) -> bool:
+    """Whether a script or form was sent by a page of this server: any page can include a script, and says no origin."""
+    site = request.header(b"sec-fetch-site")
+    if site is not None:
+        return site == b"same-origin"
+    # Browsers old enough to need JSONP have no such header.
+    host = _host_of((request.header(b"referer") or b"").decode("latin-1"))
+    return bool(host) and host == _own_host(request, options).lower()
 
 
 def origin_allowed(origin: str, request: Request, options: Options) -> bool:
@@ -277,7 +347,7 @@ def cookie_header(cookie: Mapping[str, Any], sid: str) -> bytes:
     parts = [f"{cookie['name']}={sid}"]
     for name, text in (("path", "Path"), ("domain", "Domain"), ("max_age", "Max-Age"), ("samesite", "SameSite")):
         value = cookie.get(name)
-        if value is not None:
+        if value is not None and value is not False:
             parts.append(f"{text}={value}")
     parts += [text for name, text in (("httponly", "HttpOnly"), ("secure", "Secure")) if cookie.get(name)]
     return "; ".join(parts).encode("latin-1")

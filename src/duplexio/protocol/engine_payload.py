@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from duplexio.errors import EnginePacketError
-from duplexio.observe import shown
-from duplexio.protocol.engine_packet import Outgoing, check_type
+from duplexio.protocol.engine_packet import MESSAGE, Binary, Outgoing, check_type, from_base64
 
-__all__ = ["Binary", "decode", "encode"]
+__all__ = ["decode", "decode_base64", "encode"]
 
 _SEPARATOR = b"\x1e"
 _BINARY = ord("b")
-
-
-class Binary(bytes):
-    """A binary message, told from a text packet by its type."""
-
-    __slots__ = ()
+#: How nearly all records begin.
+_MESSAGE = bytes((MESSAGE,))
 
 
 def decode(body: bytes, max_packets: int) -> list[bytes | Binary]:
@@ -29,9 +24,7 @@ def decode(body: bytes, max_packets: int) -> list[bytes | Binary]:
     """
     records = body.split(_SEPARATOR, max_packets)
     if len(records) > max_packets:
-        raise EnginePacketError(
-            f"more than {max_packets} packets in one body; Server(max_payload_packets=...) changes it"
-        )
+        raise EnginePacketError(f"more than {max_packets} packets in one body; max_payload_packets=... changes it")
     if not body.isascii():
         try:
             body.decode()
@@ -39,24 +32,28 @@ def decode(body: bytes, max_packets: int) -> list[bytes | Binary]:
             raise EnginePacketError(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
     packets: list[bytes | Binary] = []
     for record in records:
-        if record and record[0] == _BINARY:
-            packets.append(_binary(record))
+        if record[:1] == _MESSAGE:
+            packets.append(record)
+        elif record and record[0] == _BINARY:
+            packets.append(decode_base64(record))
         else:
             check_type(record)
             packets.append(record)
     return packets
 
 
-def _binary(record: bytes) -> Binary:
-    try:
-        # Not strict: Node's decoder takes base64 without padding, and some clients send it so.
-        return Binary(binascii.a2b_base64(record[1:] + b"=" * (-(len(record) - 1) % 4), strict_mode=True))
-    except binascii.Error as error:
-        raise EnginePacketError(f"a binary packet must be base64, this one is {shown(record)}: {error}") from error
+def decode_base64(record: bytes) -> Binary:
+    """The binary message in a text that begins with `b`. Raises EnginePacketError."""
+    return Binary(from_base64(record[1:]))
 
 
-def encode(packets: Iterable[Outgoing]) -> bytes:
+def encode(packets: Sequence[Outgoing]) -> bytes:
     """A body that carries these packets, in their order."""
+    try:
+        return _SEPARATOR.join(packets)  # type: ignore[arg-type]
+    except TypeError:
+        # They are not all of them plain text.
+        pass
     records: list[bytes] = []
     for packet in packets:
         if isinstance(packet, bytes):

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from duplexio.errors import SocketPacketError
+from duplexio.errors import EncodeError, SocketPacketError
 from duplexio.observe import shown
 from duplexio.protocol.codec_json import Codec
+from duplexio.protocol.engine_handshake import parse_query
 from duplexio.protocol.engine_packet import Message, Outgoing
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "EVENT",
     "RESERVED_EVENTS",
     "Packet",
+    "check_data",
     "decode",
     "encode",
     "head_of",
+    "split_query",
     "with_attachments",
 ]
 
@@ -45,10 +48,20 @@ RESERVED_EVENTS = frozenset(
 )
 
 _WITH_ATTACHMENTS = frozenset((BINARY_EVENT, BINARY_ACK))
+# What may name an event. A tuple: `a | b` makes an object each time that it is asked.
+_NAME = (str, int, float)
 
 
 class Packet(NamedTuple):
-    """A decoded packet; one whose attachments are still to come has them counted in `attachments`."""
+    """A packet of Socket.IO.
+
+    Attributes:
+        type: 0 CONNECT, 1 DISCONNECT, 2 EVENT, 3 ACK, 4 CONNECT_ERROR; with attachments 5 BINARY_EVENT, 6 BINARY_ACK.
+        namespace: with its slash.
+        id: of the acknowledgement, where one is given or asked for.
+        data: of an event its name and arguments, of an acknowledgement its arguments, as a list; else a dict or None.
+        attachments: how many are still to come, where they are messages of their own.
+    """
 
     type: int
     namespace: str
@@ -57,8 +70,10 @@ class Packet(NamedTuple):
     attachments: int = 0
 
 
-def decode(text: bytes, codec: Codec, max_attachments: int, max_name: int) -> Packet:
+def decode(text: bytes, codec: Codec, max_attachments: int, max_name: int, max_query: int = 0) -> Packet:
     """The packet in the text of a message, its engine digit included.
+
+    `max_query`: how many bytes more a namespace may have, for the query that protocol 4 writes behind its name.
 
     Raises SocketPacketError for an unknown type, a malformed head, JSON that is malformed or of the wrong shape for its
     type, a reserved or too long event name, a too long namespace, more than `max_attachments` attachments.
@@ -67,10 +82,10 @@ def decode(text: bytes, codec: Codec, max_attachments: int, max_name: int) -> Pa
     attachments = 0
     if kind in _WITH_ATTACHMENTS:
         attachments, position = _attachments(text, position, max_attachments)
-    namespace, position = _namespace(text, position, max_name)
+    namespace, position = _namespace(text, position, max_name + max_query)
     number, position = _ack_id(text, position)
     data = codec.decode(text[position:]) if position < len(text) else None
-    _check_data(kind, data, position < len(text), max_name)
+    check_data(kind, data, position < len(text), max_name)
     if number is None and kind in (ACK, BINARY_ACK):
         raise SocketPacketError(f"an acknowledgement without its id: {shown(text)}")
     return Packet(kind, namespace, number, data, attachments)
@@ -90,7 +105,7 @@ def _attachments(text: bytes, start: int, allowed: int) -> tuple[int, int]:
         raise SocketPacketError(f"a binary packet begins with its number of attachments and '-': {shown(text)}")
     if int(digits) > allowed:
         raise SocketPacketError(
-            f"{int(digits)} attachments announced, {allowed} allowed; Server(max_attachments=...) changes it"
+            f"{int(digits)} attachments announced, {allowed} allowed; max_attachments=... changes it"
         )
     return int(digits), end + 1
 
@@ -103,11 +118,17 @@ def _namespace(text: bytes, start: int, max_name: int) -> tuple[str, int]:
     if end < 0:
         end = after = len(text)
     if end - start > max_name:
-        raise SocketPacketError(f"a namespace of over {max_name} bytes; Server(max_name_length=...) changes it")
+        raise SocketPacketError(f"a namespace of over {max_name} bytes; max_name_length=... changes it")
     try:
         return text[start:end].decode(), after
     except UnicodeDecodeError as error:
         raise SocketPacketError(f"a namespace that is not UTF-8: {shown(text[start:end])}") from error
+
+
+def split_query(namespace: str) -> tuple[str, dict[str, str]]:
+    """The name of a namespace, and the query behind it, by which clients of protocol 4 say who they are."""
+    name, _, query = namespace.partition("?")
+    return name, parse_query(query) if query else {}
 
 
 def _ack_id(text: bytes, start: int) -> tuple[int | None, int]:
@@ -122,16 +143,15 @@ def _ack_id(text: bytes, start: int) -> tuple[int | None, int]:
     return int(text[start:end]), end
 
 
-def _check_data(kind: int, data: Any, present: bool, max_name: int) -> None:
+def check_data(kind: int, data: Any, present: bool, max_name: int) -> None:
+    """Raises SocketPacketError for data that a packet of this type cannot have; `present`: there is some."""
     if kind in (EVENT, BINARY_EVENT):
-        valid = isinstance(data, list) and len(data) > 0 and isinstance(data[0], str | int | float)
+        valid = isinstance(data, list) and len(data) > 0 and isinstance(data[0], _NAME)
         if valid and isinstance(data[0], str):
             if data[0] in RESERVED_EVENTS:
                 raise SocketPacketError(f"the event name {data[0]!r} is reserved")
-            if len(data[0].encode(errors="surrogatepass")) > max_name:
-                raise SocketPacketError(
-                    f"an event name of over {max_name} bytes; Server(max_name_length=...) changes it"
-                )
+            if len(data[0]) * 4 > max_name and len(data[0].encode(errors="surrogatepass")) > max_name:
+                raise SocketPacketError(f"an event name of over {max_name} bytes; max_name_length=... changes it")
         valid = valid and not isinstance(data[0], bool)
     elif kind in (ACK, BINARY_ACK):
         valid = isinstance(data, list)
@@ -152,20 +172,26 @@ def with_attachments(data: Any, attachments: Sequence[bytes]) -> Any:
     dropped, as in Node. Without recursion: JSON's decoder allows more nesting than Python does.
     """
     holder = [data]
-    waiting: list[list[Any] | dict[Any, Any]] = [holder]
+    waiting: list[list[Any] | dict[Any, Any]] = [data if isinstance(data, list) else holder]
     while waiting:
         container = waiting.pop()
         items = container.items() if isinstance(container, dict) else enumerate(container)
         for key, item in items:
-            if isinstance(item, dict) and item.get("_placeholder") is True:
-                # A new value for a key that is there: the iteration is not disturbed.
-                container[key] = _attachment(item.get("num"), attachments)
-            elif isinstance(item, list | dict):
+            if isinstance(item, dict):
+                if item.get("_placeholder") is True:
+                    # A new value for a key that is there: the iteration is not disturbed.
+                    container[key] = _attachment(item.get("num"), attachments)
+                else:
+                    waiting.append(item)
+            elif isinstance(item, list):
                 waiting.append(item)
     return holder[0]
 
 
 def _attachment(number: object, attachments: Sequence[bytes]) -> bytes:
+    if isinstance(number, float) and number.is_integer():
+        # JavaScript has no other numbers: to a client written in another language, 1.0 may be all it can write.
+        number = int(number)
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(attachments):
         raise SocketPacketError(f"placeholder {shown(number)} among {len(attachments)} attachments")
     return attachments[number]
@@ -176,16 +202,23 @@ def head_of(kind: int, namespace: str) -> bytes:
     return b"4%d" % kind + (b"" if namespace == "/" else namespace.encode() + b",")
 
 
-def encode(kind: int, namespace: str, data: Any, codec: Codec, number: int | None = None) -> Outgoing:
+def encode(
+    kind: int, namespace: str, data: Any, codec: Codec, number: int | None = None, refused: bool = False
+) -> Outgoing:
     """A packet; `data` None leaves its JSON out. Bytes anywhere in it become attachments.
 
-    Raises EncodeError.
+    `refused`: the codec's `dumps` has raised TypeError for this data. Raises EncodeError.
     """
     if data is None:
         return head_of(kind, namespace) + (b"" if number is None else b"%d" % number)
-    text, attachments = codec.encode(data)
-    after = (b"" if namespace == "/" else namespace.encode() + b",") + (b"" if number is None else b"%d" % number)
+    text, attachments = codec.encode(data, refused)
+    if number is not None:
+        text = b"%d%b" % (number, text)
+    if namespace != "/":
+        text = b"%b,%b" % (namespace.encode(), text)
     if not attachments:
-        return b"4%d" % kind + after + text
+        return b"4%d%b" % (kind, text)
+    if kind not in (EVENT, ACK):
+        raise EncodeError("bytes go with events and acknowledgements only; here, send them as text")
     kind += BINARY_EVENT - EVENT
-    return Message(b"4%d%d-" % (kind, len(attachments)) + after + text, tuple(attachments))
+    return Message(b"4%d%d-%b" % (kind, len(attachments), text), tuple(attachments))
