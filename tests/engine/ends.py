@@ -12,6 +12,7 @@ from typing import Any
 from duplexio.engine.connection import Connection
 from duplexio.engine.server import EngineServer
 from duplexio.engine.transport import Sink
+from duplexio.integrations.asgi_websocket import NOBODY
 from duplexio.observe import Counts, Reporter
 from duplexio.options import Options
 from duplexio.protocol.engine_handshake import Request
@@ -34,6 +35,8 @@ class Keeper:
     def receive_binary(self, data: bytes) -> None:
         self.binaries.append(data)
 
+    def opened(self) -> None: ...
+
     def closed(self, reason: Any, details: str) -> None:
         self.closings.append((reason, details))
 
@@ -45,7 +48,7 @@ class Line:
 
     def __init__(self, name: str = "websocket") -> None:
         self.name = name
-        self.sink: Sink
+        self.sink: Sink = NOBODY
         self.writable = True
         self.full = False
         self.sent: list[list[Outgoing]] = []
@@ -87,9 +90,11 @@ class Answer:
 
     def __init__(self) -> None:
         self.given: list[tuple[int, bytes, bytes]] = []
+        self.compressible = False
 
-    def respond(self, status: int, body: bytes, content_type: bytes = b"") -> None:
+    def respond(self, status: int, body: bytes, content_type: bytes = b"", compressible: bool = False) -> None:
         self.given.append((status, body, content_type))
+        self.compressible = compressible
 
     @property
     def body(self) -> bytes | None:

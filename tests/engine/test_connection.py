@@ -129,15 +129,18 @@ async def test_a_packet_goes_at_once_where_the_transport_works_off_its_last_fram
     assert line.sent == [[b"43[]"], [b"43[1]"]]
 
 
-async def test_a_message_never_takes_the_direct_way() -> None:
+async def test_a_message_of_several_frames_goes_at_once_too() -> None:
     connection, line, _ = session(engine())
     line.sent.clear()
     line.direct = True
     message = Message(b"451-[]", (b"x",))
     connection.send(message)
-    assert line.sent == []
+    assert line.sent == [[message]]
+    assert not line.direct
+    connection.send(message)
+    assert line.sent == [[message]]
     await turns()
-    assert line.packets == [message]
+    assert line.sent == [[message], [message]]
 
 
 async def test_a_shared_message_is_written_at_once_where_nothing_waits() -> None:
@@ -236,6 +239,14 @@ async def test_messages_go_to_the_owner() -> None:
     assert keeper.binaries == [b"\x01"]
 
 
+async def test_base64_is_a_binary_message_on_a_websocket_too() -> None:
+    """JavaScript clients made with `forceBase64` send all they have as text, whatever the transport."""
+    connection, _, keeper = session(engine())
+    connection.receive(b"bAQID")
+    connection.receive(b"b")
+    assert (keeper.texts, keeper.binaries) == ([], [b"\1\2\3", b""])
+
+
 @pytest.mark.parametrize("packet", [b"0{}", b"5", b"6", b"6x"])
 async def test_packets_that_say_nothing_to_a_server(packet: bytes) -> None:
     connection, line, keeper = session(engine())
@@ -256,7 +267,7 @@ async def test_a_ping_from_the_client_ends_the_session(packet: bytes) -> None:
     assert counts(server)["fault.transport_error"] == 1
 
 
-@pytest.mark.parametrize("packet", [b"", b"7", b"hello"])
+@pytest.mark.parametrize("packet", [b"", b"7", b"hello", b"b!"])
 async def test_what_is_no_packet_ends_the_session(packet: bytes) -> None:
     server = engine()
     connection, line, keeper = session(server)
@@ -403,6 +414,17 @@ async def test_listeners_of_a_connection() -> None:
     connection.on("close", lambda reason, details: told.append("second"))
     connection.end("ping timeout", "why")
     assert told == [("ping timeout", "why"), "second"]
+
+
+async def test_listeners_hear_that_the_client_has_answered() -> None:
+    connection, _, _ = session(engine())
+    beats: list[str] = []
+    connection.on("heartbeat", lambda: beats.append("heartbeat"))
+    connection.receive(b'42["e"]')
+    assert beats == []
+    connection.receive(b"3")
+    assert beats == ["heartbeat"]
+    connection.end("forced close", "")
 
 
 async def test_a_listener_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -238,6 +238,20 @@ async def test_listeners_of_headers() -> None:
     assert told == ["initial", "every", "every"]
 
 
+async def test_a_cookie_of_a_listener_is_beside_the_sessions() -> None:
+    server = engine(cookie=True)
+
+    @server.on("headers")
+    def every(headers: dict[str, str], asked: Request) -> None:
+        headers["Set-Cookie"] = "mine=1"
+
+    def cookies(sid: str = "") -> list[bytes]:
+        return [value for name, value in server.response_headers(request(GOOD), sid) if name == b"set-cookie"]
+
+    assert cookies("SID") == [b"io=SID; Path=/; SameSite=Lax; HttpOnly", b"mine=1"]
+    assert cookies() == [b"mine=1"]
+
+
 async def test_no_cors_headers_where_a_middleware_around_writes_them() -> None:
     server = engine(cors_allowed_origins="*")
     asked = request(GOOD, origin="http://a.example")

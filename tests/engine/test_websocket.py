@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from duplexio.engine import grown_buffers, websocket
 from duplexio.engine.transport import Transport
 from duplexio.engine.websocket import CLOSE_GRACE, SHRINK_AFTER, WebSocketTransport
 from duplexio.protocol.engine_packet import Message, Outgoing
@@ -245,7 +246,7 @@ def test_a_frame_over_the_limit(runner: asyncio.Runner) -> None:
 def test_a_frame_over_the_limit_in_pieces(runner: asyncio.Runner, opcode: int, size: int) -> None:
     async def scenario(client: RawWebSocket, transport: WebSocketTransport, sink: Sink) -> None:
         data = frame_bytes(opcode, b"4" * size)
-        for start in range(0, min(len(data), 10_000), 700):
+        for start in range(0, min(len(data), 2_100), 700):
             client.wire.write(data[start : start + 700])
             await asyncio.sleep(0)
         frame = await client.receive()
@@ -360,11 +361,11 @@ def test_nothing_behind_a_close_is_heard(runner: asyncio.Runner) -> None:
 
 def test_a_client_that_goes_away_without_a_word(runner: asyncio.Runner) -> None:
     async def scenario(client: RawWebSocket, transport: WebSocketTransport, sink: Sink) -> None:
-        lost: list[bool] = []
-        transport.on_lost = lambda: lost.append(True)
+        lost: list[WebSocketTransport] = []
+        transport.on_lost = lost.append
         client.wire.abort()
         await sink.until(lambda: bool(sink.closings))
-        assert lost == [True]
+        assert lost == [transport]
         # Nobody is there, and nothing of it raises.
         assert not transport.writable
         transport.close()
@@ -580,7 +581,10 @@ def test_a_pause_from_within_a_message(runner: asyncio.Runner) -> None:
 LARGE = b"4" + b"x" * (SHRINK_AFTER + 1000)
 
 
-def test_after_a_large_message_there_is_a_new_parser(runner: asyncio.Runner) -> None:
+def test_after_a_large_message_there_is_a_new_parser(runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no buffer may be kept any more."""
+    monkeypatch.setattr(grown_buffers, "KEPT_BYTES", 0)
+
     async def scenario(client: RawWebSocket, transport: WebSocketTransport, sink: Sink) -> None:
         for number in range(3):
             parser = transport._parser
@@ -596,6 +600,39 @@ def test_after_a_large_message_there_is_a_new_parser(runner: asyncio.Runner) -> 
         assert await client.receive() == Frame(CLOSE, b"")
 
     play(runner, scenario)
+
+
+def test_a_grown_buffer_is_kept_for_the_next_large_message(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a while, within a budget that is given back."""
+    monkeypatch.setattr(websocket, "KEPT_SECONDS", 0.2)
+    monkeypatch.setattr(grown_buffers, "KEPT_BYTES", 3 * len(LARGE))
+
+    async def scenario(client: RawWebSocket, transport: WebSocketTransport, sink: Sink) -> None:
+        async def heard(text: bytes) -> None:
+            client.text(text)
+            await sink.until(lambda: bool(sink.texts) and sink.texts[-1] == text)
+            await asyncio.sleep(0.01)
+
+        parser = transport._parser
+        for _ in range(3):
+            await heard(LARGE)
+            await heard(b"4small")
+        assert transport._parser is parser
+        assert not grown_buffers.take(2 * len(LARGE))
+        await asyncio.sleep(0.25)
+        await heard(b"4late")
+        assert transport._parser is not parser
+        assert grown_buffers.take(3 * len(LARGE))
+        grown_buffers.give_back(3 * len(LARGE))
+        await heard(LARGE)
+        assert not grown_buffers.take(3 * len(LARGE))
+
+    play(runner, scenario)
+    # The connection has ended.
+    assert grown_buffers.take(3 * len(LARGE))
+    grown_buffers.give_back(3 * len(LARGE))
 
 
 def test_messages_right_behind_a_large_one(runner: asyncio.Runner) -> None:

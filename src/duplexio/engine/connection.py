@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from duplexio.engine.outbox import POLICIES, replace_waiting
 from duplexio.engine.polling import PollingTransport
 from duplexio.engine.transport import Transport
-from duplexio.engine.wheel import Timer
+from duplexio.engine.wheel import Timer, Wheel
 from duplexio.errors import EnginePacketError
+from duplexio.observe import Reporter, shown
+from duplexio.options import OutboxPolicy
 from duplexio.protocol.engine_handshake import Request
 from duplexio.protocol.engine_packet import MESSAGE, PROTOCOL, Message, Outgoing, check_type
-from duplexio.protocol.engine_session import Action, State, during_upgrade, on_packet
+from duplexio.protocol.engine_payload import decode_base64
+from duplexio.protocol.engine_session import Action, State, on_packet, pings
 from duplexio.types import CloseReason
 
-if TYPE_CHECKING:
-    from duplexio.engine.server import EngineServer
-
-__all__ = ["Connection", "Owner"]
+__all__ = ["Connection", "Engine", "EngineOptions", "Move", "Owner"]
 
 #: So many bytes are handed to the transport before the turn of the loop ends, where it would take them: a handler that
 #: emits a great deal in one go then fills the kernel's buffers rather than the outbox.
 FLUSH_AT = 65_536
+#: Some clients of protocol 3 listen only once they were told that their WebSocket is open: a packet in one segment with
+#: the answer to the handshake is lost to them. So long it waits, in seconds; a turn of a client's loop is far shorter.
+OPENING_DELAY = 0.01
 #: How long a polling client has to fetch the end of its session. Node's is 30 s; a client polls again at once.
 CLOSE_TIMEOUT = 3.0
 #: Members of an Enum cost 80 ns more to look up than a global before Python 3.12, and every packet asks.
@@ -32,6 +35,9 @@ _OPEN, _CLOSING, _CLOSED = State.OPEN, State.CLOSING, State.CLOSED
 
 class Owner(Protocol):
     """Who gets what a session brings. The layer above implements it; engine tests do, too."""
+
+    def opened(self) -> None:
+        """The session has begun, and its handshake has gone out; called once, before anything else."""
 
     def receive(self, packet: bytes) -> None:
         """A text message, its type digit included."""
@@ -43,14 +49,58 @@ class Owner(Protocol):
         """The session ended; called once, and nothing after it."""
 
 
+class EngineOptions(Protocol):
+    """What a session asks of its options. In seconds, bytes and packets; a client learns the first two."""
+
+    @property
+    def ping_interval(self) -> float: ...
+    @property
+    def ping_timeout(self) -> float: ...
+    @property
+    def max_outbox_bytes(self) -> int: ...
+    @property
+    def max_outbox_packets(self) -> int: ...
+    @property
+    def outbox_policy(self) -> OutboxPolicy: ...
+
+
+class Engine(Protocol):
+    """What a session stands on: a server's engine or a client's."""
+
+    loop: asyncio.AbstractEventLoop
+    wheel: Wheel
+
+    @property
+    def client(self) -> bool:
+        """Which role its sessions have."""
+
+    @property
+    def options(self) -> EngineOptions: ...
+    @property
+    def reporter(self) -> Reporter: ...
+
+    def forget(self, connection: Connection) -> None:
+        """The session ended."""
+
+
+class Move(Protocol):
+    """A session that is about to move to another transport."""
+
+    def release_poll(self) -> None:
+        """Nothing waits for the transport that is to be left."""
+
+    def session_ended(self) -> None:
+        """It will not move any more."""
+
+
 class Connection:
-    """A session, in the role of the server.
+    """A session, in the role of the server or of the client.
 
     Attributes:
         id: the session id; a credential of the client, never to be shown to others.
         transport: what carries the packets now; `.name` is `polling` or `websocket`.
         request: the handshake.
-        protocol: the Engine.IO protocol's version: 4.
+        protocol: the Engine.IO protocol's version: 4, or 3 of an old client or server.
     """
 
     __slots__ = (
@@ -70,17 +120,17 @@ class Connection:
         "id",
         "outbox",
         "owner",
+        "protocol",
         "request",
         "state",
         "transport",
         "upgraded",
     )
 
-    protocol = PROTOCOL
-
-    def __init__(self, sid: str, engine: EngineServer, request: Request) -> None:
+    def __init__(self, sid: str, engine: Engine, request: Request, protocol: int = PROTOCOL) -> None:
         self.id = sid
         self.request = request
+        self.protocol = protocol
         self.state = _OPEN
         self.transport: Transport
         self.owner: Owner
@@ -93,7 +143,7 @@ class Connection:
         self._heartbeat: Timer | None = None
         self._pong_missing = False
         self._deadline = 0.0
-        self._upgrade: Upgrade | None = None
+        self._upgrade: Move | None = None
         self._pauses = 0
         self._listeners: dict[str, list[Callable[..., Any]]] | None = None
         self._drain_waiters: list[asyncio.Future[None]] | None = None
@@ -110,11 +160,16 @@ class Connection:
         """The ASGI scope of the handshake: session, user, state. Empty where no ASGI server is involved."""
         return self.request.scope
 
-    def on(self, event: Literal["upgrade", "upgrading", "close"], listener: Callable[..., Any]) -> None:
-        """Calls `listener` on the loop: `upgrade`, `upgrading` with the transport, `close` with reason and details."""
+    def on(self, event: Literal["upgrade", "upgrading", "heartbeat", "close"], listener: Callable[..., Any]) -> None:
+        """Calls `listener` on the loop: `upgrade`, `upgrading` with the transport, `close` with reason and details,
+        `heartbeat` when the other end has shown that it is there."""
         if self._listeners is None:
             self._listeners = {}
         self._listeners.setdefault(event, []).append(listener)
+
+    @property
+    def _peer(self) -> str:
+        return "server" if self._engine.client else "client"
 
     def _tell(self, event: str, *args: object) -> None:
         for listener in (self._listeners or {}).get(event, ()):
@@ -126,11 +181,33 @@ class Connection:
     # Opening and the heartbeat.
 
     def open(self, first: bytes) -> None:
-        """Sends the handshake and starts the heartbeat."""
+        """A server's: sends the handshake and starts the heartbeat."""
         self.outbox.append(first)
         self._queued += len(first)
-        self.transport_ready()
-        self._beat_at(self._loop.time() + self._engine.options.ping_interval)
+        if self.protocol != PROTOCOL and self.transport.name == "websocket":
+            self._flush_scheduled = True
+            self._loop.call_later(OPENING_DELAY, self._flush)
+        else:
+            self.transport_ready()
+        self._await_beat()
+
+    def opened(self) -> None:
+        """A client's: the server has opened it, and the heartbeat starts."""
+        self._await_beat()
+
+    @property
+    def _pings(self) -> bool:
+        return pings(self._engine.client, self.protocol)
+
+    def _await_beat(self) -> None:
+        """Where this end pings, the next ping; where the other does, the end of the wait for one."""
+        options = self._engine.options
+        if self._pings:
+            self._pong_missing = False
+            self._beat_at(self._loop.time() + options.ping_interval)
+        else:
+            self._pong_missing = True
+            self._beat_at(self._loop.time() + options.ping_interval + options.ping_timeout)
 
     def _beat_at(self, deadline: float) -> None:
         if self._heartbeat is not None:
@@ -152,11 +229,24 @@ class Connection:
         self.send(b"2")
 
     def _expire(self) -> None:
-        seconds = self._engine.options.ping_timeout
-        self._engine.reporter.fault(
-            "ping_timeout", self.remote_address, f"a ping was not answered within {seconds:g} s"
-        )
-        self.end("ping timeout", "the ping was not answered in time")
+        options = self._engine.options
+        if self._pings:
+            text, details = f"a ping was not answered within {options.ping_timeout:g} s", "the ping was not answered"
+        else:
+            text = f"no ping came within {options.ping_interval + options.ping_timeout:g} s"
+            details = "no ping came"
+        self._engine.reporter.fault("ping_timeout", self.remote_address, text)
+        self.end("ping timeout", f"{details} in time")
+
+    def expire(self) -> bool:
+        """The peer was not heard of for too long, by another clock than the loop's, which sleeps with the machine.
+
+        Returns whether that ended the session: not where nothing was read that may be here.
+        """
+        if self._pauses or self.state is _CLOSED:
+            return False
+        self._expire()
+        return True
 
     def still_open(self) -> bool:
         """Whether a request finds the session; one whose ping is overdue ends now, not at the wheel's next turn."""
@@ -170,9 +260,12 @@ class Connection:
     def send(self, packet: Outgoing) -> None:
         """Hands a packet to the transport, or to the outbox where that cannot take it yet. Dropped after the end."""
         transport = self.transport
-        if transport.direct and not self.outbox and type(packet) is bytes:
+        if transport.direct and not self.outbox:
             transport.direct = False
-            transport.write_one(packet)
+            if type(packet) is bytes:
+                transport.write_one(packet)
+            else:
+                transport.write((packet,))
         elif self.state is _OPEN:
             self._queue(packet)
 
@@ -219,7 +312,7 @@ class Connection:
             dropped = drop(self.outbox)
             if dropped is None:
                 text = (
-                    f"the client does not read: {self._queued} bytes in {len(self.outbox)} packets wait for it"
+                    f"the {self._peer} does not read: {self._queued} bytes in {len(self.outbox)} packets wait for it"
                     f" (max_outbox_bytes={options.max_outbox_bytes}, max_outbox_packets={options.max_outbox_packets})"
                 )
                 reporter.fault("outbox_overflow", self.remote_address, text)
@@ -242,8 +335,8 @@ class Connection:
             self._queued = 0
             # The end of a polling session is not in the same body: clients would see it before what is in front of it.
             transport.write(packets)
-            if self._drain_waiters is not None:
-                self._drained()
+        if self._drain_waiters is not None and not self.outbox:
+            self._drained()
         if self.state is _CLOSING and transport.writable:
             self._finish_closing()
         elif self._upgrade is not None and not self.outbox:
@@ -258,6 +351,17 @@ class Connection:
         """
         if self.state is not _OPEN or (self.transport.writable and self._queued < FLUSH_AT) or not self.outbox:
             return
+        await self._next_drain()
+
+    async def flush(self) -> None:
+        """Waits until the transport has taken all packets: polling, until its request was answered.
+
+        Returns when the session ends. Cancelling it only stops the waiting.
+        """
+        while self.state is _OPEN and (self.outbox or not self.transport.writable):
+            await self._next_drain()
+
+    async def _next_drain(self) -> None:
         waiter = self._loop.create_future()
         if self._drain_waiters is None:
             self._drain_waiters = []
@@ -276,32 +380,65 @@ class Connection:
         """A text packet from the transport."""
         if packet and packet[0] == MESSAGE:
             if self.state is _OPEN:
-                self.owner.receive(packet)
+                try:
+                    self.owner.receive(packet)
+                except Exception as error:
+                    self._failed(error)
         else:
             self._receive_control(packet)
 
     def receive_binary(self, data: bytes) -> None:
         """A binary message from the transport."""
         if self.state is _OPEN:
-            self.owner.receive_binary(data)
+            try:
+                self.owner.receive_binary(data)
+            except Exception as error:
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """This server's own code raised: nobody may take that for the client's fault. RFC 6455 §7.4.1: 1011."""
+        self._engine.reporter.failure("a packet could not be handled, which ends its session", error)
+        self.transport.fail(1011, "internal error")
+        self.end("forced close", "a packet could not be handled")
 
     def _receive_control(self, packet: bytes) -> None:
         if self.state is _CLOSED:
             return
         try:
-            action = on_packet(check_type(packet))
+            if packet[:1] == b"b":
+                # A client made with `forceBase64` sends no binary frames.
+                self.receive_binary(decode_base64(packet))
+                return
+            action = on_packet(check_type(packet), self.protocol, self._engine.client)
         except EnginePacketError as error:
             self.reject("parse error", str(error), packet)
             return
         if action is Action.HEARTBEAT:
-            self._pong_missing = False
-            self._beat_at(self._loop.time() + self._engine.options.ping_interval)
+            self._await_beat()
+            if self._listeners is not None:
+                self._tell("heartbeat")
+        elif action is Action.IGNORE:
+            return
+        elif action is Action.ANSWER_PING:
+            if not _is_utf8(packet):
+                # What a text packet must be, and one that comes as bytes or base64 need not: it goes back as text.
+                self.reject("parse error", f"a ping that is not UTF-8: {shown(packet)}", packet)
+                return
+            self._await_beat()
+            self.send(b"3" + packet[1:])
+            if self._listeners is not None:
+                self._tell("heartbeat")
         elif action is Action.PEER_CLOSED:
             if self.transport.name == "polling":
                 self._discard_poll(b"6")
-            self.end("transport close", "the client closed the session")
+            self.end("transport close", f"the {self._peer} closed the session")
         elif action is Action.WRONG_DIRECTION:
-            self.reject("transport error", "a ping from the client; in protocol 4 the server pings", packet)
+            text = (
+                "a ping from the client; in protocol 4 the server pings"
+                if self.protocol == PROTOCOL
+                else "a pong from the client; in protocol 3 the client pings"
+            )
+            self.reject("transport error", text, packet)
 
     def reject(self, reason: CloseReason, text: str, packet: bytes | None = None) -> None:
         """Ends the session because of what the peer sent; says so in the log."""
@@ -331,14 +468,13 @@ class Connection:
     def upgrading(self) -> bool:
         return self._upgrade is not None
 
-    def begin_upgrade(self, candidate: Transport) -> None:
+    def begin_upgrade(self, move: Move, candidate: Transport) -> None:
         """A second transport offers itself; it gets the session when it has proved that it works."""
-        self._upgrade = Upgrade(self, candidate, self._engine)
-        candidate.sink = self._upgrade
+        self._upgrade = move
         self._tell("upgrading", candidate)
 
     def complete_upgrade(self, candidate: Transport) -> None:
-        """The client has moved: the old transport gets its last answer, the new one what waits."""
+        """The session has moved: the old transport gets its last answer, the new one what waits."""
         self._upgrade = None
         self.upgraded = True
         self._discard_poll(b"6")
@@ -349,9 +485,9 @@ class Connection:
         self._tell("upgrade", candidate)
         self.transport_ready()
 
-    def abandon_upgrade(self, upgrade: Upgrade) -> None:
+    def abandon_upgrade(self, move: Move) -> None:
         """This one came to nothing; another may have begun since."""
-        if self._upgrade is upgrade:
+        if self._upgrade is move:
             self._upgrade = None
 
     def _discard_poll(self, last: bytes) -> None:
@@ -373,7 +509,7 @@ class Connection:
             self._closing_timer = self._engine.wheel.call_later(CLOSE_TIMEOUT, self._finish_closing)
 
     def _finish_closing(self) -> None:
-        self.end(self._close_reason, "closed by the server")
+        self.end(self._close_reason, f"closed by the {'client' if self._engine.client else 'server'}")
 
     def transport_closed(self, transport: Transport, reason: CloseReason, details: str, cause: str = "") -> None:
         """The transport's own report."""
@@ -406,74 +542,6 @@ class Connection:
         self.owner.closed(reason, details)
         self._tell("close", reason, details)
         self._listeners = None
-
-
-class Upgrade:
-    """A transport that wants to become a session's: it has to answer the probe first."""
-
-    __slots__ = ("_candidate", "_connection", "_engine", "_probed", "_timer", "outbox")
-
-    def __init__(self, connection: Connection, candidate: Transport, engine: EngineServer) -> None:
-        self.outbox: list[Outgoing] = []
-        self._connection = connection
-        self._candidate = candidate
-        self._engine = engine
-        self._probed = False
-        self._timer = engine.wheel.call_later(engine.options.upgrade_timeout, self._too_late)
-
-    def receive(self, packet: bytes) -> None:
-        action = during_upgrade(packet)
-        if action is Action.ANSWER_PROBE:
-            self._probed = True
-            self._candidate.write((b"3probe",))
-            self.release_poll()
-        elif action is Action.COMPLETE and self._connection.state is not _CLOSED:
-            self._timer.cancel()
-            self._connection.complete_upgrade(self._candidate)
-        else:
-            self._abandon("the upgrade's transport sent something else than its probe")
-
-    def receive_binary(self, data: bytes) -> None:
-        self._abandon("the upgrade's transport sent a binary message")
-
-    def transport_ready(self) -> None:
-        """Nothing waits for a candidate."""
-
-    def transport_closed(self, transport: Transport, reason: CloseReason, details: str, cause: str = "") -> None:
-        self._timer.cancel()
-        self._connection.abandon_upgrade(self)
-
-    def release_poll(self) -> None:
-        """The client moves once its poll is answered; with nothing to say, the answer is a noop."""
-        transport = self._connection.transport
-        if self._probed and transport.writable:
-            transport.write((b"6",))
-
-    def session_ended(self) -> None:
-        """The session ends before the upgrade does.
-
-        A client whose poll was released waits for nothing but this transport, and would not notice: it is closed when
-        the client has moved to it.
-        """
-        self._connection.abandon_upgrade(self)
-        if not self._probed:
-            self._cancel()
-
-    def _cancel(self) -> None:
-        self._timer.cancel()
-        self._connection.abandon_upgrade(self)
-        self._candidate.close()
-
-    def _abandon(self, text: str) -> None:
-        if self._connection.state is not _CLOSED:
-            self._engine.reporter.fault("upgrade", self._connection.remote_address, text)
-        self._cancel()
-
-    def _too_late(self) -> None:
-        self._engine.reporter.count("upgrade_timeouts")
-        self._abandon(
-            f"an upgrade was not completed within {self._engine.options.upgrade_timeout:g} s (upgrade_timeout)"
-        )
 
 
 def _is_utf8(data: bytes) -> bool:

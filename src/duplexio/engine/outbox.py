@@ -14,6 +14,8 @@ _EVENTS = (ord("2"), ord("5"))
 
 def droppable(packet: Outgoing) -> bool:
     """Only events are. CONNECT, ACK, DISCONNECT and the engine's own packets change what the peer believes."""
+    if not isinstance(packet, bytes) and packet.event is not None:
+        return packet.event
     text = packet if isinstance(packet, bytes) else packet.text
     return len(text) > 1 and text[0] == MESSAGE and text[1] in _EVENTS
 

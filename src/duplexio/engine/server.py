@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 import secrets
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar, overload
 
 import orjson
 
 from duplexio.engine.connection import Connection, Owner
+from duplexio.engine.identifiers import Identifiers
 from duplexio.engine.polling import Exchange, PollingTransport
 from duplexio.engine.transport import Transport
+from duplexio.engine.upgrade import Upgrade
+from duplexio.engine.websocket3 import WebSocket3
 from duplexio.engine.wheel import Wheel
 from duplexio.errors import ConfigurationError
 from duplexio.observe import Reporter, shown
 from duplexio.options import Options
+from duplexio.protocol import engine_packet3, jsonp
 from duplexio.protocol.engine_handshake import (
     BAD_REQUEST,
     FORBIDDEN,
@@ -29,8 +34,11 @@ from duplexio.protocol.engine_handshake import (
     cookie_header,
     cors_headers,
     preflight_headers,
+    protocol_of,
+    without_upgrade,
 )
 from duplexio.protocol.engine_session import State
+from duplexio.protocol.payload_format import PayloadFormat
 
 __all__ = ["EngineServer"]
 
@@ -46,6 +54,8 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 class EngineServer:
     """All sessions of a server; `io.engine`."""
 
+    client = False
+
     def __init__(self, options: Options, reporter: Reporter, owner: Callable[[Connection], Owner]) -> None:
         self.options = options
         self.reporter = reporter
@@ -59,6 +69,9 @@ class EngineServer:
         self._listeners: dict[str, list[Callable[..., Any]]] = {}
         # Four characters say whose session it is, to whoever else could get the request.
         self._tag = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+        self._identifiers = Identifiers()
+        #: What the handshakes of a transport end in, behind the session id.
+        self._terms: dict[str, bytes] = {}
         self._drained: asyncio.Event
 
     def start(self) -> None:
@@ -119,6 +132,16 @@ class EngineServer:
             headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in added.items()]
         return headers
 
+    def file_headers(self, request: Request) -> Headers:
+        """What lets a foreign page load a file of the client's as a module; it takes a plain script without."""
+        if request.surrounding_origins is not None:
+            return []
+        try:
+            return cors_headers(request, self.options)
+        except Exception as error:
+            self.reporter.failure("cors_allowed_origins raised", error)
+            return []
+
     def preflight_headers(self, request: Request) -> Headers | None:
         """The answer to OPTIONS, where CORS is configured."""
         try:
@@ -166,14 +189,18 @@ class EngineServer:
         query = request.query
         sid = query.get("sid")
         if not sid:
-            return check_handshake(request) or self._room_for_one_more()
+            return check_handshake(request, self.options) or self._room_for_one_more()
         connection = self.connections.get(sid)
         if connection is None or not connection.still_open():
+            # Not all of it: it may be the secret of a session that lives elsewhere.
+            named = shown(sid if len(sid) <= 8 else sid[:8] + "…")
             return Refusal(
                 UNKNOWN_SID,
                 "unknown_sid",
-                f"no session {shown(sid)} here: it has ended, or another process of this server has it",
+                f"no session {named} here: it has ended, or another process of this server has it",
             )
+        if request.method == "GET" and query["transport"] == "websocket" and not request.websocket:
+            return without_upgrade()
         if not request.websocket and not connection.transport.name == query["transport"] == "polling":
             return Refusal(
                 BAD_REQUEST,
@@ -197,7 +224,7 @@ class EngineServer:
             return Refusal(
                 BAD_REQUEST,
                 "too_many_connections",
-                f"{allowed} sessions are open; Server(max_connections=...) changes it",
+                f"{allowed} sessions are open; max_connections=... changes it",
                 "Too many connections",
                 status=503,
             )
@@ -232,7 +259,7 @@ class EngineServer:
 
     def open(self, request: Request, transport: Callable[[Connection], Transport], sid: str) -> Connection:
         """A new session over the transport that is made for it."""
-        connection = Connection(sid, self, request)
+        connection = Connection(sid, self, request, protocol_of(request))
         connection.transport = transport(connection)
         connection.owner = self._owner(connection)
         self.connections[sid] = connection
@@ -241,40 +268,57 @@ class EngineServer:
         return connection
 
     def _handshake(self, sid: str, transport: str) -> bytes:
+        terms = self._terms.get(transport)
+        if terms is None:
+            terms = self._terms[transport] = orjson.dumps(self._session_terms(transport))
+        # The id's characters need no escaping.
+        return b'0{"sid":"%b",%b' % (sid.encode("ascii"), terms[1:])
+
+    def _session_terms(self, transport: str) -> dict[str, Any]:
         options = self.options
         upgrades = options.allow_upgrades and transport == "polling" and "websocket" in options.transports
-        return b"0" + orjson.dumps(
-            {
-                "sid": sid,
-                "upgrades": ["websocket"] if upgrades else [],
-                "pingInterval": round(options.ping_interval * 1000),
-                "pingTimeout": round(options.ping_timeout * 1000),
-                "maxPayload": options.max_http_buffer_size,
-            }
-        )
+        return {
+            "upgrades": ["websocket"] if upgrades else [],
+            "pingInterval": round(options.ping_interval * 1000),
+            "pingTimeout": round(options.ping_timeout * 1000),
+            "maxPayload": options.max_http_buffer_size,
+        }
 
     def new_sid(self) -> str:
         """A session id: whose it is in four characters, and 96 random bits. It is a credential."""
-        return self._tag + secrets.token_urlsafe(12)
+        return self._tag + self._identifiers.take(16)
 
     def open_polling(self, request: Request, exchange: Exchange, sid: str) -> None:
         """Begins a polling session with the request that asked for it."""
-        packets = self.options.max_payload_packets
-        connection = self.open(request, lambda sink: PollingTransport(sink, packets), sid)
+        payload_format, compression = self._payload_format(request), self.options.http_compression
+        compress_from = sys.maxsize if compression is None else compression["threshold"]
+        connection = self.open(request, lambda sink: PollingTransport(sink, payload_format, compress_from), sid)
         assert isinstance(connection.transport, PollingTransport)
         connection.transport.poll(exchange)
+        connection.owner.opened()
+        request.forget()
+
+    def _payload_format(self, request: Request) -> PayloadFormat:
+        query = request.query
+        callback = jsonp.callback_of(query["j"]) if "j" in query else b""
+        return PayloadFormat(self.options.max_payload_packets, protocol_of(request), "b64" in query, callback)
 
     def open_websocket(self, request: Request, transport: Transport, sid: str, upgraded: Connection | None) -> None:
         """Begins a session on an accepted WebSocket, or the upgrade of the one that it names."""
+        protocol = protocol_of(request) if upgraded is None else upgraded.protocol
+        if protocol == engine_packet3.PROTOCOL:
+            transport = WebSocket3(transport, "b64" in request.query)
         if upgraded is None:
-            self.open(request, lambda sink: _bound(transport, sink), sid)
+            connection = self.open(request, lambda sink: _bound(transport, sink), sid)
+            connection.owner.opened()
+            request.forget()
         else:
             text = self._upgrade_obstacle(upgraded)
             if text:
                 self.reporter.fault("upgrade", request.address, text)
                 transport.close()
             else:
-                upgraded.begin_upgrade(transport)
+                Upgrade(upgraded, transport, self)
 
     def _upgrade_obstacle(self, connection: Connection) -> str:
         """Why the session cannot move now. Such a WebSocket is accepted and closed, as on Node."""

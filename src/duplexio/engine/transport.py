@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from duplexio.protocol.engine_packet import Message, Outgoing
@@ -14,8 +14,9 @@ __all__ = ["Sink", "Transport"]
 class Sink(Protocol):
     """Whom a transport reports to: a connection, or an upgrade that is being tried."""
 
-    #: What waits for the transport; only ever asked whether it is empty.
-    outbox: list[Outgoing]
+    @property
+    def outbox(self) -> list[Outgoing]:
+        """What waits for the transport; only ever asked whether it is empty."""
 
     def receive(self, packet: bytes) -> None:
         """A text packet came, its digit included. Not called again before it returns; in order."""
@@ -52,7 +53,7 @@ class Transport(Protocol):
     def congested(self) -> bool:
         """Whether bytes of earlier packets still wait here."""
 
-    def write(self, packets: Iterable[Outgoing]) -> None:
+    def write(self, packets: Sequence[Outgoing]) -> None:
         """Sends these, in order. Called only while `writable`; never raises for a peer that is gone."""
 
     def write_one(self, packet: bytes) -> None:

@@ -7,12 +7,20 @@ and to keep its read buffer, which only grows, from keeping what one large messa
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
+from picows import (
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
 
+from duplexio.engine.grown_buffers import KEPT_SECONDS, give_back, take
 from duplexio.engine.transport import Sink
 from duplexio.protocol import websocket_frame
 from duplexio.protocol.engine_packet import Message, Outgoing
@@ -21,24 +29,25 @@ __all__ = ["WebSocketTransport"]
 
 TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+#: What a message of one frame may be.
+_WHOLE = (_TEXT, _BINARY)
 
 #: Codes that only stand for closes without a code. RFC 6455 §7.4.1.
 _NEVER_SENT = frozenset((1004, 1005, 1006, 1015))
 #: picows' own floor. Its default of 16 KiB is most of what an idle connection costs.
 READ_BUFFER = 2048
-#: After a message of this size the read buffer is replaced by a small one. Below, replacing costs more than it frees.
+#: From this size of a message on the read buffer is replaced by a small one when it is not kept for the next such
+#: message. Below, replacing costs more than it frees.
 SHRINK_AFTER = 65_536
+#: From this size on a message is a reason to keep a grown buffer for longer.
+LARGE = SHRINK_AFTER // 2
 #: How many bytes may wait in the loop's transport before packets wait in the session's outbox, where limits hold.
 HIGH_WATER, LOW_WATER = 65_536, 16_384
 
 #: Seconds that a peer has to read what was written before the end.
 CLOSE_GRACE = 2.0
 
-#: What picows logs are things we log ourselves; an adapter keeps it from making a logger for each connection.
-_silent = logging.Logger("duplexio.picows", logging.CRITICAL + 1)
-
-# picows parses a handshake before frames. Ours was answered already, so it is shown this one, and its answer is
-# dropped.
+# picows parses a handshake before frames. Ours was answered already, so it is shown this one.
 _HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -52,6 +61,8 @@ class WebSocketTransport(WSListener):
         "_fragments",
         "_fragments_size",
         "_fragments_type",
+        "_kept",
+        "_kept_at",
         "_late_ping",
         "_lost",
         "_max_size",
@@ -70,6 +81,10 @@ class WebSocketTransport(WSListener):
     )
 
     name = "websocket"
+    #: How frames are written: a client masks them.
+    _frame: Any = websocket_frame
+    #: The option that bounds a message.
+    _limit = "max_http_buffer_size"
 
     def __init__(self, sink: Sink, max_size: int) -> None:
         self.sink = sink
@@ -78,7 +93,7 @@ class WebSocketTransport(WSListener):
         self.direct = False
         self.closing = False
         #: Called when the connection is lost, for whoever keeps track of connections.
-        self.on_lost: Callable[[], None] | None = None
+        self.on_lost: Callable[[WebSocketTransport], None] | None = None
         self._max_size = max_size
         self._lost = False
         self._fragments: list[bytes] | None = None
@@ -86,7 +101,11 @@ class WebSocketTransport(WSListener):
         self._fragments_type = 0
         self._late_ping: bytes | None = None
         self._reading = True
+        #: Whether the next message is to be followed by a look at the buffer.
         self._several = False
+        #: Bytes of a grown buffer that is kept, and since when.
+        self._kept = 0
+        self._kept_at = 0.0
         self._violated = 0, ""
 
     def attach(self, raw: asyncio.Transport) -> None:
@@ -111,18 +130,21 @@ class WebSocketTransport(WSListener):
         kind: Any = frame.msg_type
         size = frame.payload_size
         plain = not (frame.rsv1 or frame.rsv2 or frame.rsv3)
-        if kind == _TEXT and frame.fin and self._fragments is None and plain and size <= self._max_size:
+        if kind in _WHOLE and frame.fin and self._fragments is None and plain and size <= self._max_size:
             last = frame.last_in_buffer
             self.direct = last and self.writable
-            self.sink.receive(frame.get_payload_as_bytes())
+            if kind == _TEXT:
+                self.sink.receive(frame.get_payload_as_bytes())
+            else:
+                self.sink.receive_binary(frame.get_payload_as_bytes())
             self.direct = False
             if not last:
                 self._several = True
                 return
             if self.sink.outbox:
                 self.sink.transport_ready()
-            if size > SHRINK_AFTER or (self._several and self._buffer_has_grown()):
-                self._shrink(frame)
+            if size > SHRINK_AFTER or self._several:
+                self._look_at_buffer(size, frame)
         else:
             self._other_frame(kind, frame)
 
@@ -130,8 +152,9 @@ class WebSocketTransport(WSListener):
         # A parser that was replaced is not told; the last one is.
         self._lost = True
         self.writable = False
+        self._keep_no_more()
         if self.on_lost is not None:
-            self.on_lost()
+            self.on_lost(self)
         code, text = self._violated
         handshake = transport.close_handshake
         if not code and handshake is not None and handshake.sent is not None:
@@ -140,7 +163,7 @@ class WebSocketTransport(WSListener):
         if code in (0, 1000):
             self.sink.transport_closed(self, "transport close", "the connection was lost")
         elif code == 1009:
-            details = f"a WebSocket message of over {self._max_size} bytes; Server(max_http_buffer_size=...) changes it"
+            details = f"a WebSocket message of over {self._max_size} bytes; {self._limit}=... changes it"
             self.sink.transport_closed(self, "transport error", details, "message_too_big")
         else:
             self.sink.transport_closed(self, "transport error", f"a WebSocket frame against RFC 6455: {text}")
@@ -153,7 +176,7 @@ class WebSocketTransport(WSListener):
             self.writable = True
             late, self._late_ping = self._late_ping, None
             if late is not None:
-                self._write_raw(websocket_frame.pong(late))
+                self._write_raw(self._frame.pong(late))
             self.sink.transport_ready()
 
     # The rarer frames.
@@ -166,7 +189,7 @@ class WebSocketTransport(WSListener):
             # picows has closed for it, and delivers it all the same when the rest has come.
             self._violation(1009, "")
             return
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+        if self._bad_bits(kind, frame):
             self._violation(1002, "a reserved bit without an extension")
         elif kind == _PING:
             self._answer_ping(frame.get_payload_as_bytes())
@@ -178,13 +201,17 @@ class WebSocketTransport(WSListener):
             self.sink.transport_ready()
         if not frame.last_in_buffer:
             self._several = True
-        elif frame.payload_size > SHRINK_AFTER or (self._several and self._buffer_has_grown()):
-            self._shrink(frame)
+        elif frame.payload_size > SHRINK_AFTER or self._several:
+            self._look_at_buffer(frame.payload_size, frame)
+
+    def _bad_bits(self, kind: int, frame: WSFrame) -> bool:
+        """Whether a reserved bit is set that nothing was agreed on. §5.2."""
+        return bool(frame.rsv1 or frame.rsv2 or frame.rsv3)
 
     def _answer_ping(self, payload: bytes) -> None:
         """At once, or, where the peer does not read, the newest when it does: RFC 6455 §5.5.3 allows that."""
         if self.writable:
-            self._write_raw(websocket_frame.pong(payload))
+            self._write_raw(self._frame.pong(payload))
         else:
             self._late_ping = payload
 
@@ -195,7 +222,7 @@ class WebSocketTransport(WSListener):
             self._violation(1002, f"a close of code {code}")
             return
         if not self.closing:
-            self._write_raw(bytes((0x88, len(payload))) + payload)
+            self._write_raw(self._frame.close_with(payload))
         self._hear_no_more()
         self._raw.close()
 
@@ -207,7 +234,7 @@ class WebSocketTransport(WSListener):
         data = frame.get_payload_as_bytes()
         if kind != _CONTINUATION:
             if frame.fin:
-                self.sink.receive_binary(data)
+                self._deliver(kind, data)
                 return
             self._fragments, self._fragments_size, self._fragments_type = [], 0, kind
         assert self._fragments is not None
@@ -218,10 +245,14 @@ class WebSocketTransport(WSListener):
             return
         if frame.fin:
             data, self._fragments = b"".join(self._fragments), None
-            if self._fragments_type == _TEXT:
-                self.sink.receive(data)
-            else:
-                self.sink.receive_binary(data)
+            self._deliver(self._fragments_type, data)
+
+    def _deliver(self, kind: int, data: bytes) -> None:
+        """A whole message."""
+        if kind == _TEXT:
+            self.sink.receive(data)
+        else:
+            self.sink.receive_binary(data)
 
     # What the session calls.
 
@@ -240,14 +271,14 @@ class WebSocketTransport(WSListener):
         self._write(message.frames())
 
     def close(self) -> None:
-        self._end(websocket_frame.CLOSE_WITHOUT_CODE)
+        self._end(self._frame.close_with(b""))
 
     def fail(self, code: int, text: str) -> None:
-        self._end(websocket_frame.close(code, text.encode()))
+        self._end(self._frame.close(code, text.encode()))
 
     def shutdown(self) -> None:
         """The server ends: 1012, service restart."""
-        self._end(websocket_frame.close(1012))
+        self._end(self._frame.close(1012))
 
     def _end(self, frame: bytes) -> None:
         self.writable = self.direct = False
@@ -291,11 +322,29 @@ class WebSocketTransport(WSListener):
 
     # The read buffer.
 
-    def _buffer_has_grown(self) -> bool:
-        """Many small frames in one read make it grow, too; asked only after such a read."""
-        # Asked again after the next read, where bytes of a next frame are in the way now.
-        self._several = len(self._parser.get_buffer(0)) > SHRINK_AFTER
-        return self._several
+    def _look_at_buffer(self, size: int, frame: WSFrame) -> None:
+        """Behind a large message, behind many in one read, which make it grow, too, and while a grown one is kept."""
+        if self._kept and size < LARGE and time.monotonic() - self._kept_at < KEPT_SECONDS:
+            return
+        room = max(len(self._parser.get_buffer(0)), size)
+        if room <= SHRINK_AFTER:
+            # Looked at again after the next read of many: bytes of a next frame may be in the way now.
+            self._several = False
+            self._keep_no_more()
+            return
+        # It grows by doubling.
+        more = max(2 * room - self._kept, 0)
+        if size >= LARGE and take(more):
+            self._kept += more
+            self._kept_at = time.monotonic()
+            self._several = True
+        else:
+            self._keep_no_more()
+            self._shrink(frame)
+
+    def _keep_no_more(self) -> None:
+        give_back(self._kept)
+        self._kept = 0
 
     def _shrink(self, frame: WSFrame) -> None:
         """Replaces the parser, and with it its grown buffer, where no byte of a next frame is in it."""
@@ -312,28 +361,64 @@ class WebSocketTransport(WSListener):
 
     def _swap_parser(self) -> None:
         parser = self._parser = _new_parser(self, self._max_size)
-        parser.connection_made(_Mute(self._raw))
+        parser.connection_made(_Unasked(self._raw))
         _feed(parser, _HANDSHAKE)
         self._raw.set_protocol(parser)
 
 
-class _Mute:
-    """The loop's transport as picows sees it while it is shown the handshake: the first write is dropped."""
+class _Unasked:
+    """The loop's transport and its socket, as picows is shown them.
 
-    __slots__ = ("_muted", "_raw")
+    For a line of its log, which nobody hears, picows asks the kernel for both addresses and five options of the socket,
+    each of them a call and an object of the loop's; and it sets the one that every loop has set. That is most of what a
+    parser costs, so nothing is asked.
+    """
+
+    __slots__ = ("_raw",)
 
     def __init__(self, raw: asyncio.Transport) -> None:
         self._raw = raw
-        self._muted = True
 
-    def write(self, data: bytes) -> None:
-        if self._muted:
-            self._muted = False
-        else:
-            self._raw.write(data)
+    def get_extra_info(self, name: str) -> Any:
+        if name == "socket":
+            return self
+        return None if name in ("peername", "sockname") else self._raw.get_extra_info(name)
+
+    def fileno(self) -> Any:
+        return self._raw.get_extra_info("socket").fileno()
+
+    def setsockopt(self, *_: int) -> None: ...
+
+    def getsockopt(self, *_: int) -> int:
+        return 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
+
+
+class _Answered:
+    """What picows is told to answer to the handshake that it is shown: nothing goes out."""
+
+    __slots__ = ("headers",)
+
+    status = 101
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+
+    def to_bytes(self) -> bytearray:
+        return bytearray()
+
+
+class _NoLog:
+    """What picows logs are things we log ourselves. No logger of `logging`'s, which takes longer to say no."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802
+        return False
+
+    def log(self, *_: object, **__: object) -> None: ...
+
+    debug = info = warning = error = exception = log
 
 
 def _feed(parser: Any, data: bytes) -> None:
@@ -381,10 +466,10 @@ def _new_parser(listener: WebSocketTransport, max_size: int) -> Any:
 def _parser_factory(loop: asyncio.AbstractEventLoop, max_size: int) -> Any:
     catch = _Catch(loop)
     steps = ws_create_server(
-        lambda request: _next_listener.pop(),
+        lambda request: WSUpgradeResponseWithListener(cast(Any, _Answered()), _next_listener.pop()),
         use_aiofastnet=False,
         websocket_handshake_timeout=None,
-        logger_name=logging.LoggerAdapter(_silent, {}),
+        logger_name=cast(Any, _NoLog()),
         enable_auto_pong=False,
         max_frame_size=max_size,
         read_buffer_init_size=READ_BUFFER,

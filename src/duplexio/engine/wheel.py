@@ -31,10 +31,12 @@ class Timer:
 class Wheel:
     """`resolution`: how much too late a deadline may be called, in seconds; never too early."""
 
-    __slots__ = ("_handle", "_loop", "_order", "_resolution", "_slots")
+    __slots__ = ("_handle", "_loop", "_order", "_resolution", "_slots", "time")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution: float) -> None:
         self._loop = loop
+        #: The loop's clock, which deadlines are read on.
+        self.time = loop.time
         self._resolution = resolution
         self._slots: dict[int, dict[Timer, None]] = {}
         self._order: list[int] = []
@@ -42,7 +44,7 @@ class Wheel:
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call back `delay` seconds from now."""
-        return self.call_at(self._loop.time() + delay, callback)
+        return self.call_at(self.time() + delay, callback)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Call back when the loop's clock shows `when`."""
@@ -76,8 +78,11 @@ class Wheel:
         now = self._loop.time() + 0.001
         while self._order and self._order[0] * self._resolution <= now:
             slot = self._slots.pop(heapq.heappop(self._order))
-            while slot:
-                timer = next(iter(slot))
+            # A copy: asking a dict for its first key, again and again, takes longer the more were taken out before.
+            for timer in list(slot):
+                if timer not in slot:
+                    # Cancelled by one before it.
+                    continue
                 del slot[timer]
                 try:
                     timer.callback()
