@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +18,20 @@ ROOT = Path(duplexio.__file__).parent
 #: The rows of the picture in the design: a module imports from its own package, and from the rows above its own.
 ROWS: dict[str, int] = {
     "duplexio.errors": 0,
+    "duplexio.compression": 0,
     "duplexio.types": 0,
     "duplexio.observe": 0,
+    "duplexio.option_table": 0,
+    "duplexio.client_options": 0,
+    "duplexio.client_values": 0,
     "duplexio.options": 0,
     "duplexio.protocol": 1,
     "duplexio.engine": 2,
     "duplexio.hub": 3,
     "duplexio.integrations": 4,
     "duplexio.server": 5,
+    "duplexio.client": 5,
+    "duplexio.sync": 6,
     "duplexio.portal": 5,
     "duplexio.cli": 6,
     "duplexio": 6,
@@ -33,19 +40,31 @@ ROWS: dict[str, int] = {
 
 #: Each wire library, and the files that know it. One more is a decision, not an accident.
 KNOWN_BY: dict[str, set[str]] = {
-    "orjson": {"protocol/codec_json.py", "engine/server.py"},
-    "picows": {"engine/websocket.py"},
-    "httptools": {"integrations/uvicorn_http.py"},
+    "orjson": {"protocol/codec_json.py", "protocol/engine_open.py", "engine/server.py", "engine/refused.py"},
+    "msgpack": {"protocol/parser_msgpack.py"},
+    "picows": {"engine/websocket.py", "engine/websocket_client.py"},
+    "aiohttp": {"engine/http_client.py"},
+    "aiohttp_socks": {"engine/http_client.py"},
+    "yarl": {"engine/http_client.py"},
+    "python_socks": {"engine/client.py", "engine/refused.py", "engine/websocket_client.py"},
+    "httptools": {"integrations/uvicorn_entry.py", "integrations/uvicorn_http.py"},
     "uvicorn": {
         "integrations/hosting.py",
+        "integrations/uvicorn_entry.py",
+        "integrations/uvicorn_handshake.py",
         "integrations/uvicorn_http.py",
+        "integrations/uvicorn_request.py",
         "integrations/uvicorn_websocket.py",
         "cli/main.py",
         "cli/served.py",
     },
-    # uvicorn finds the loop by itself, and has the class that serves other WebSockets.
-    "uvloop": set(),
-    "websockets": set(),
+    # Optional: used where it is installed.
+    "brotli": {"protocol/content_encoding.py"},
+    "prompt_toolkit": {"cli/client_reader.py"},
+    # uvicorn finds the loop of a server by itself.
+    "uvloop": {"hub/background.py"},
+    # uvicorn has the class that serves other WebSockets; of the library itself only what masks is used.
+    "websockets": {"protocol/websocket_masked_frame.py"},
 }
 
 
@@ -64,6 +83,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 MODULES = {module_name(path): path for path in FILES}
 
 
+@functools.cache
 def imports_of(path: Path) -> list[Import]:
     """All of them, those in functions and under conditions too."""
     return list(_imports(ast.parse(path.read_text(encoding="utf-8")), module_name(path), False))

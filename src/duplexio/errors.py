@@ -2,7 +2,9 @@
 
     DuplexioError
     ├── ConfigurationError (ValueError)     an option or a registration that cannot work
-    ├── ConnectRefused                      raised by a middleware: the client is not let in
+    ├── ConnectRefused                      a server does not let a client into a namespace; middlewares raise it
+    ├── ConnectError (ConnectionError)      a client cannot reach a server, or what it reached is none
+    │   └── ConnectTimeout (TimeoutError)       not in time
     ├── EventError                          raised by a handler: what the client gets as the acknowledgement
     ├── AckTimeout (TimeoutError)           nobody, or not everybody, acknowledged in time
     ├── Disconnected (ConnectionError)      the socket ended while something waited for it
@@ -18,12 +20,15 @@ Data is in attributes; the text says what was seen, what was expected and what t
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
 __all__ = [
     "AckTimeout",
     "ConfigurationError",
+    "ConnectError",
     "ConnectRefused",
+    "ConnectTimeout",
     "Disconnected",
     "DuplexioError",
     "EncodeError",
@@ -34,6 +39,7 @@ __all__ = [
     "ReservedEvent",
     "SocketPacketError",
 ]
+E = TypeVar("E", bound="DuplexioError")
 
 
 class DuplexioError(Exception):
@@ -45,15 +51,57 @@ class ConfigurationError(DuplexioError, ValueError):
 
 
 class ConnectRefused(DuplexioError):
-    """Raise it in a middleware: the client sees `connect_error` with this message, and `data` as `err.data`."""
+    """The server does not let the client into the namespace.
 
-    def __init__(self, message: str = "Forbidden", data: object = None) -> None:
+    Raise it in a middleware: the client sees `connect_error` with this message, and `data` as `err.data`. A client's
+    `connect` raises it.
+    """
+
+    def __init__(self, message: str = "Forbidden", data: Any = None) -> None:
         super().__init__(message, data)
         self.message = message
         self.data = data
 
     def __str__(self) -> str:
         return self.message
+
+
+class ConnectError(DuplexioError, ConnectionError):
+    """A client could not connect.
+
+    Attributes:
+        message: what was seen.
+        url: what was asked for.
+        transport: by which transport: `polling` or `websocket`; empty where none was reached.
+        status: the HTTP status of the answer; None where there was none.
+        body: the answer's text, or its beginning.
+        hint: what may help; empty where nobody knows.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        url: str = "",
+        transport: str = "",
+        status: int | None = None,
+        body: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, url, transport, status, body, hint)
+        self.message = message
+        self.url = url
+        self.transport = transport
+        self.status = status
+        self.body = body
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f"cannot connect to {self.url}" + (f" by {self.transport}" if self.transport else "")
+        return f"{where}: {self.message}" + (f". {self.hint}" if self.hint else "")
+
+
+class ConnectTimeout(ConnectError, TimeoutError):
+    """A client could not connect in time."""
 
 
 class EventError(DuplexioError):
@@ -67,29 +115,41 @@ class AckTimeout(DuplexioError, TimeoutError):
         event: the name of the event that was emitted.
         timeout: how long was waited, in seconds.
         responses: what did come, for a broadcast; empty for a single socket.
+        sent: whether it was emitted; not where a client's socket was not connected in all that time.
     """
 
-    def __init__(self, event: str, timeout: float, responses: list[Any] | None = None, expected: int = 1) -> None:
-        super().__init__(event, timeout, responses, expected)
+    def __init__(
+        self, event: str, timeout: float, responses: list[Any] | None = None, expected: int = 1, sent: bool = True
+    ) -> None:
+        super().__init__(event, timeout, responses, expected, sent)
         self.event = event
         self.timeout = timeout
         self.responses = [] if responses is None else responses
         self.expected = expected
+        self.sent = sent
 
     def __str__(self) -> str:
+        if not self.sent:
+            return f"{self.event!r} was not sent: the socket was not connected within {self.timeout:g} s"
         came = f"{len(self.responses)} of {self.expected} acknowledgements"
         return f"{came} of {self.event!r} came within {self.timeout:g} s"
 
 
 class Disconnected(DuplexioError, ConnectionError):
-    """The socket has disconnected. `reason` is the protocol's word for why."""
+    """The socket has disconnected.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    Attributes:
+        reason: the protocol's word for why.
+        details: what more is known; of a client that was refused, or gave up, the error's text.
+    """
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(reason, details)
         self.reason = reason
+        self.details = details
 
     def __str__(self) -> str:
-        return f"the socket has disconnected ({self.reason})"
+        return f"the socket has disconnected ({self.reason})" + (f": {self.details}" if self.details else "")
 
 
 class ReservedEvent(DuplexioError, ValueError):
@@ -108,15 +168,16 @@ class EncodeError(DuplexioError, TypeError):
 
 
 class LimitExceeded(DuplexioError):
-    """A limit of this server stood in the way. `limit` is the option's name, `allowed` its value."""
+    """A limit stood in the way. `limit` is the option's name, `allowed` its value, `owner` whose option it is."""
 
-    def __init__(self, limit: str, allowed: int) -> None:
-        super().__init__(limit, allowed)
+    def __init__(self, limit: str, allowed: int, owner: str = "Server") -> None:
+        super().__init__(limit, allowed, owner)
         self.limit = limit
         self.allowed = allowed
+        self.owner = owner
 
     def __str__(self) -> str:
-        return f"over the limit of {self.allowed} ({self.limit}); Server({self.limit}=...) changes it"
+        return f"over the limit of {self.allowed} ({self.limit}); {self.owner}({self.limit}=...) changes it"
 
 
 class ProtocolError(DuplexioError):
@@ -129,3 +190,10 @@ class EnginePacketError(ProtocolError):
 
 class SocketPacketError(ProtocolError):
     """Not a Socket.IO packet, or one that cannot come now."""
+
+
+def raised_again(error: E) -> E:
+    """A copy to raise: an exception that is raised again and again keeps the frames of each time."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied

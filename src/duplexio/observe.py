@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
 
-__all__ = ["Counts", "Observer", "Reporter", "shown"]
+from duplexio.errors import ConfigurationError
+
+__all__ = ["Counts", "Observer", "Reporter", "own_counts", "shown", "without_secrets"]
 
 #: How many pairs of cause and address the once-only log remembers: enough for a busy site's misfits in a day,
 #: some 2 MB at most. The oldest go first.
@@ -46,6 +48,13 @@ class Counts:
 
     def __getitem__(self, name: str) -> int:
         return self._totals[name]
+
+
+def own_counts(observer: Observer) -> Counts:
+    """The default observer. Raises ConfigurationError where another one was given."""
+    if not isinstance(observer, Counts):
+        raise ConfigurationError(f"observer={observer!r} counts: ask it")
+    return observer
 
 
 class Reporter:
@@ -87,13 +96,25 @@ class Reporter:
         if self._first("unheard", where):
             self._logger.log(logging.WARNING if loudly else logging.DEBUG, "%s", one_line(text))
 
+    def attempt_failed(self, text: str) -> None:
+        """A connection that is going to be tried again: a warning for each cause, and once."""
+        self._observer.count("attempts_failed")
+        self._logger.log(logging.WARNING if self._first("attempt", text) else logging.DEBUG, "%s", one_line(text))
+
     def failure(self, text: str, error: BaseException) -> None:
         """The user's code raised: logged with its traceback, every time."""
         self._observer.count("handler_errors")
         self._logger.error(text, exc_info=error)
 
+    def note(self, text: str) -> None:
+        """What is worth knowing, and nobody's fault."""
+        self._logger.info("%s", one_line(text))
+
     def warning(self, text: str) -> None:
         self._logger.warning(text)
+
+    def error(self, text: str) -> None:
+        self._logger.error(text)
 
 
 def one_line(text: str) -> str:
@@ -105,5 +126,18 @@ def one_line(text: str) -> str:
 
 def shown(value: object) -> str:
     """`value` as a log line may show it: escaped, and cut where it is long."""
-    text = repr(value[: SHOWN_CHARACTERS + 1] if isinstance(value, bytes | str) else value)
+    try:
+        text = repr(value[: SHOWN_CHARACTERS + 1] if isinstance(value, bytes | str) else value)
+    except RecursionError:
+        # JSON's decoder nests deeper than Python writes.
+        return f"a deeply nested {type(value).__name__}"
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+def without_secrets(url: str) -> str:
+    """The URL as a message may show it: without user, password and query. It need not be one that can be used."""
+    scheme, slashes, rest = url.partition("//")
+    if not slashes:
+        scheme, rest = "", scheme
+    # A password may have any character, written as it should be or not: nothing in front of the last @ is shown.
+    return f"{scheme}{slashes}{rest.rpartition('@')[2].partition('?')[0]}"

@@ -7,21 +7,35 @@ the counter that tells, and why the default is what it is. `ServerOptions` is th
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
+from duplexio.compression import (
+    HttpCompression,
+    PerMessageDeflate,
+    http_compression_options,
+    per_message_deflate_options,
+)
 from duplexio.errors import ConfigurationError
 from duplexio.observe import Observer
+from duplexio.option_table import (
+    Option,
+    check_callable,
+    check_outbox_and_codec,
+    check_plain,
+    check_value,
+    known_transports,
+    no_option,
+    normal_path,
+    row,
+)
 from duplexio.types import TransportName
 
 if TYPE_CHECKING:
     from duplexio.protocol.engine_handshake import Request
+    from duplexio.protocol.parser import Parser
 
 __all__ = ["OPTIONS", "Option", "Options", "Recovery", "ServerOptions"]
 
@@ -44,10 +58,14 @@ class ServerOptions(TypedDict, total=False):
     path: str
     transports: Iterable[TransportName]
     allow_upgrades: bool
+    allow_eio3: bool
+    jsonp: bool
     upgrade_timeout: float
     ping_interval: float
     ping_timeout: float
     max_http_buffer_size: int
+    http_compression: bool | HttpCompression
+    per_message_deflate: bool | PerMessageDeflate
     cookie: bool | str | Mapping[str, Any] | None
     cors_allowed_origins: Origins | None
     cors_credentials: bool
@@ -71,6 +89,7 @@ class ServerOptions(TypedDict, total=False):
     lifespan: Lifespan | None
     observer: Observer | None
     debug: bool
+    parser: Literal["json", "msgpack"] | Parser
     dumps: Callable[[Any], bytes] | None
     loads: Callable[[bytes], Any] | None
     outbox_policy: OutboxPolicy
@@ -95,47 +114,32 @@ class ServerOptions(TypedDict, total=False):
     max_connections: int
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A row of the table."""
-
-    name: str
-    javascript: str
-    default: Any
-    unit: str
-    #: What happens there, for a limit; what it decides, for a switch.
-    effect: str
-    #: The counter that tells, or nothing.
-    counter: str
-    reason: str
-    minimum: float | None = None
-
-
-def _row(
-    name: str,
-    default: Any,
-    effect: str,
-    reason: str = "",
-    *,
-    js: str = "",
-    unit: str = "",
-    counter: str = "",
-    minimum: float | None = None,
-) -> Option:
-    return Option(name, js, default, unit, effect, counter, reason, minimum)
-
-
 OPTIONS: tuple[Option, ...] = (
-    _row("path", "/socket.io", "where the server answers when it is not mounted", "clients ask there", js="path"),
-    _row(
+    row("path", "/socket.io", "where the server answers when it is not mounted", "clients ask there", js="path"),
+    row(
         "transports",
         ("polling", "websocket"),
         "which transports are offered; another one is refused with code 0",
         "polling is the way in where a proxy lets no WebSocket through",
         js="transports",
     ),
-    _row("allow_upgrades", True, "whether a polling session may move to WebSocket", js="allowUpgrades"),
-    _row(
+    row("allow_upgrades", True, "whether a polling session may move to WebSocket", js="allowUpgrades"),
+    row(
+        "allow_eio3",
+        False,
+        "lets clients of Socket.IO 2 in, which speak protocol 3 of Engine.IO",
+        "their `socket.id` is the session's id, which is a secret: who sees it can take the session over",
+        js="allowEIO3",
+        counter="fault.unsupported_protocol",
+    ),
+    row(
+        "jsonp",
+        False,
+        "lets old browsers poll by scripts and forms; only pages of this server, or any where all origins are allowed",
+        "a script runs whatever its origin, so that any page could read what it brings",
+        counter="fault.jsonp",
+    ),
+    row(
         "upgrade_timeout",
         10.0,
         "an upgrade not completed by then is given up; the session stays on polling",
@@ -144,8 +148,8 @@ OPTIONS: tuple[Option, ...] = (
         unit="s",
         minimum=0.001,
     ),
-    _row("ping_interval", 25.0, "how often a session is pinged", "Node's", js="pingInterval", unit="s", minimum=0.01),
-    _row(
+    row("ping_interval", 25.0, "how often a session is pinged", "Node's", js="pingInterval", unit="s", minimum=0.01),
+    row(
         "ping_timeout",
         20.0,
         "a ping unanswered for so long ends the session: `ping timeout`",
@@ -154,7 +158,7 @@ OPTIONS: tuple[Option, ...] = (
         unit="s",
         minimum=0.01,
     ),
-    _row(
+    row(
         "max_http_buffer_size",
         1_000_000,
         "a larger body is answered 413, a larger WebSocket message closes with 1009",
@@ -164,10 +168,24 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.message_too_big",
         minimum=1,
     ),
-    _row(
-        "cookie", None, "sets a cookie with the session id at the handshake: True, a name, or attributes", js="cookie"
+    row(
+        "http_compression",
+        True,
+        "compresses the answers to polls as the client accepts it; False turns it off, a mapping changes the"
+        " `threshold` of 1,024 bytes",
+        "Node's; a small body gains nothing",
+        js="httpCompression",
     ),
-    _row(
+    row(
+        "per_message_deflate",
+        False,
+        "compresses WebSocket messages for clients that offer it, where duplexio serves the WebSocket itself:"
+        " True, or a mapping of [its parameters](../how-to/compression.md#websocket)",
+        "Node's; it costs time for each message, and memory for each connection that keeps a context",
+        js="perMessageDeflate",
+    ),
+    row("cookie", None, "sets a cookie with the session id at the handshake: True, a name, or attributes", js="cookie"),
+    row(
         "cors_allowed_origins",
         None,
         'origins besides the page\'s own that may connect: a list, "*", or a function of the origin',
@@ -175,24 +193,24 @@ OPTIONS: tuple[Option, ...] = (
         js="cors.origin",
         counter="fault.origin",
     ),
-    _row(
+    row(
         "cors_credentials", False, "lets a foreign page send cookies; its origin is then echoed", js="cors.credentials"
     ),
-    _row("cors_headers", True, "False where something around this server writes the CORS headers"),
-    _row(
+    row("cors_headers", True, "False where something around this server writes the CORS headers"),
+    row(
         "allow_request",
         None,
         "asked once per new session; False or a text refuses with 403, code 4 and that text",
         js="allowRequest",
         counter="fault.forbidden",
     ),
-    _row(
+    row(
         "trusted_proxies",
         (),
         "addresses whose X-Forwarded-Host counts in the same-origin check",
         "anybody can send that header, so nobody is trusted unless named",
     ),
-    _row(
+    row(
         "connect_timeout",
         45.0,
         "a connection that joined no namespace by then is closed",
@@ -202,8 +220,8 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.connect_timeout",
         minimum=0.01,
     ),
-    _row("ack_timeout", 30.0, "how long `emit_with_ack` waits: AckTimeout", js="ackTimeout", unit="s", minimum=0.001),
-    _row(
+    row("ack_timeout", 30.0, "how long `emit_with_ack` waits: AckTimeout", js="ackTimeout", unit="s", minimum=0.001),
+    row(
         "middleware_timeout",
         10.0,
         "the connection middlewares of one socket together: CONNECT_ERROR `Internal error`",
@@ -211,8 +229,8 @@ OPTIONS: tuple[Option, ...] = (
         counter="middleware_timeouts",
         minimum=0.001,
     ),
-    _row("allow_request_timeout", 10.0, "the handshake is refused: 403, code 4", unit="s", minimum=0.001),
-    _row(
+    row("allow_request_timeout", 10.0, "the handshake is refused: 403, code 4", unit="s", minimum=0.001),
+    row(
         "attachment_timeout",
         10.0,
         "a packet whose attachments have not all come by then is a parse error",
@@ -221,51 +239,58 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.parse_error",
         minimum=0.01,
     ),
-    _row(
+    row(
         "connection_state_recovery",
         None,
         "True or its options: a client that comes back soon gets what it missed",
         "off: the offset is an argument more that clients do not remove",
         js="connectionStateRecovery",
     ),
-    _row(
+    row(
         "cleanup_empty_child_namespaces",
         True,
         "namespaces made by a pattern or a function go with their last socket",
         "Node keeps them, which grows without end",
         js="cleanupEmptyChildNamespaces",
     ),
-    _row("ordered", False, "each handler of a socket waits for the one before to end"),
-    _row("cancel_on_disconnect", False, "cancels the handlers of a socket when it disconnects"),
-    _row("data", dict, "makes `socket.data`"),
-    _row("serve_client", True, "serves the JavaScript client beside the endpoint", js="serveClient"),
-    _row("client_directory", None, "where the npm package `socket.io-client` is; searched for when not given"),
-    _row(
+    row("ordered", False, "each handler of a socket waits for the one before to end"),
+    row("cancel_on_disconnect", False, "cancels the handlers of a socket when it disconnects"),
+    row("data", dict, "makes `socket.data`"),
+    row("serve_client", True, "serves the JavaScript client beside the endpoint", js="serveClient"),
+    row("client_directory", None, "where the npm package `socket.io-client` is; searched for when not given"),
+    row(
         "drain_seconds",
         10.0,
         "closings are spread over so long at the most, so that not all clients come back at once",
         unit="s",
         minimum=0,
     ),
-    _row("handle_signals", True, "begin closing at SIGTERM and SIGINT, before the server around does"),
-    _row("lifespan", None, "an asynchronous context manager of your own, entered at start"),
-    _row("observer", None, "what watches this server: see `Observer`"),
-    _row(
+    row("handle_signals", True, "begin closing at SIGTERM and SIGINT, before the server around does"),
+    row("lifespan", None, "an asynchronous context manager of your own, entered at start"),
+    row("observer", None, "what watches this server: see `Observer`"),
+    row(
         "debug",
         False,
         "adds a `duplexio-hint` header to refusals, and warns of events that no handler hears: mistyped names, mostly",
     ),
-    _row("dumps", None, "a JSON encoder of your own: value to bytes; bytes never reach it"),
-    _row("loads", None, "a JSON decoder of your own: bytes to value; it must raise ValueError on malformed input"),
-    _row(
+    row(
+        "parser",
+        "json",
+        "how packets are written: `json`, `msgpack`, or a parser of your own; clients need the same",
+        "what stock clients speak",
+        js="parser",
+    ),
+    row("dumps", None, "a JSON encoder of your own: value to bytes; bytes never reach it"),
+    row("loads", None, "a JSON decoder of your own: bytes to value; it must raise ValueError on malformed input"),
+    row(
         "outbox_policy",
         "disconnect",
         "what happens to a receiver over its outbox: `disconnect`, `drop_oldest`, `drop_newest`, `conflate`",
         "a client that misses events silently is worse off than one that reconnects",
         counter="packets_dropped",
     ),
-    _row("conflate_key", None, "`(event, arguments)` to the key under which a newer event replaces a waiting one"),
-    _row(
+    row("conflate_key", None, "`(event, arguments)` to the key under which a newer event replaces a waiting one"),
+    row(
         "max_outbox_bytes",
         4 * 1024 * 1024,
         "the outbox policy applies",
@@ -274,7 +299,7 @@ OPTIONS: tuple[Option, ...] = (
         counter="outbox_overflows",
         minimum=1,
     ),
-    _row(
+    row(
         "max_outbox_packets",
         10_000,
         "the outbox policy applies",
@@ -283,7 +308,7 @@ OPTIONS: tuple[Option, ...] = (
         counter="outbox_overflows",
         minimum=1,
     ),
-    _row(
+    row(
         "max_handlers_in_flight",
         100,
         "the socket's connection is not read until one ends",
@@ -292,7 +317,7 @@ OPTIONS: tuple[Option, ...] = (
         counter="reading_paused",
         minimum=1,
     ),
-    _row(
+    row(
         "max_ordered_queue",
         100,
         "the socket's connection is not read until one starts",
@@ -300,12 +325,12 @@ OPTIONS: tuple[Option, ...] = (
         counter="reading_paused",
         minimum=1,
     ),
-    _row("max_threads", 32, "plain handlers wait for a thread", "the standard library's, on most machines", minimum=1),
-    _row(
+    row("max_threads", 32, "plain handlers wait for a thread", "the standard library's, on most machines", minimum=1),
+    row(
         "max_thread_queue", 1000, "sockets with more for the threads are not read", counter="reading_paused", minimum=1
     ),
-    _row("max_pending_acks", 1000, "`emit_with_ack` raises LimitExceeded", unit="acks a socket", minimum=1),
-    _row(
+    row("max_pending_acks", 1000, "`emit_with_ack` raises LimitExceeded", unit="acks a socket", minimum=1),
+    row(
         "max_pending_connects",
         10,
         "CONNECT_ERROR `Too many pending connections`",
@@ -314,7 +339,7 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.too_many_connects",
         minimum=1,
     ),
-    _row(
+    row(
         "max_namespaces_per_client",
         100,
         "CONNECT_ERROR `Too many namespaces`",
@@ -322,7 +347,7 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.too_many_namespaces",
         minimum=1,
     ),
-    _row(
+    row(
         "max_dynamic_namespaces",
         10_000,
         "CONNECT_ERROR `Too many namespaces`",
@@ -330,8 +355,8 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.too_many_namespaces",
         minimum=1,
     ),
-    _row("max_rooms_per_socket", 1000, "`join` raises LimitExceeded", unit="rooms a socket", minimum=1),
-    _row(
+    row("max_rooms_per_socket", 1000, "`join` raises LimitExceeded", unit="rooms a socket", minimum=1),
+    row(
         "max_name_length",
         256,
         "a longer name of an event or namespace is a parse error, of a room a LimitExceeded",
@@ -340,7 +365,7 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.parse_error",
         minimum=1,
     ),
-    _row(
+    row(
         "max_payload_packets",
         1000,
         "a polling body with more is answered 400 and ends the session",
@@ -349,7 +374,7 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.parse_error",
         minimum=1,
     ),
-    _row(
+    row(
         "max_attachments",
         10,
         "a packet that announces more is a parse error",
@@ -359,8 +384,8 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.parse_error",
         minimum=0,
     ),
-    _row("max_recovery_packets", 100_000, "the oldest go", unit="a namespace", counter="recovery_evicted", minimum=1),
-    _row(
+    row("max_recovery_packets", 100_000, "the oldest go", unit="a namespace", counter="recovery_evicted", minimum=1),
+    row(
         "max_recovery_bytes",
         64 * 1024 * 1024,
         "the oldest go",
@@ -368,8 +393,8 @@ OPTIONS: tuple[Option, ...] = (
         counter="recovery_evicted",
         minimum=1,
     ),
-    _row("max_recovery_sessions", 100_000, "the oldest go", unit="a namespace", counter="recovery_evicted", minimum=1),
-    _row(
+    row("max_recovery_sessions", 100_000, "the oldest go", unit="a namespace", counter="recovery_evicted", minimum=1),
+    row(
         "max_connections",
         100_000,
         "a new session is answered 503",
@@ -381,6 +406,26 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
+#: Options that are True, False, or more.
+_NOT_ONLY_SWITCHES = frozenset(("http_compression", "per_message_deflate"))
+#: Options of python-socketio and of Node's server that are something else here.
+_ELSEWHERE = {
+    "json": "dumps= and loads= are its functions here",
+    "serializer": "parser='msgpack' here",
+    "async_mode": "there is none: a Server is an ASGI application",
+    "logger": "logging.getLogger('duplexio') is its logger",
+    "engineio_logger": "logging.getLogger('duplexio') is its logger",
+    "compression_threshold": "http_compression={'threshold': ...} here",
+    "client_manager": "there is none: one process serves alone",
+    "adapter": "there is none: one process serves alone",
+    "namespaces": "a namespace is made by io.of(name)",
+    "always_connect": "there is none: middlewares are asked before CONNECT is answered",
+    "addTrailingSlash": "there is none: both forms of the path are answered",
+    "wsEngine": "there is none",
+    "destroyUpgrade": "there is none: a request that is not ours is answered 404",
+    "destroyUpgradeTimeout": "there is none: a request that is not ours is answered 404",
+    "initialHeaders": "io.engine.on('initial_headers', ...) adds them",
+}
 
 
 class Options:
@@ -389,10 +434,14 @@ class Options:
     path: str
     transports: tuple[TransportName, ...]
     allow_upgrades: bool
+    allow_eio3: bool
+    jsonp: bool
     upgrade_timeout: float
     ping_interval: float
     ping_timeout: float
     max_http_buffer_size: int
+    http_compression: HttpCompression | None
+    per_message_deflate: PerMessageDeflate | None
     cookie: Mapping[str, Any] | None
     cors_allowed_origins: Origins | None
     cors_credentials: bool
@@ -416,6 +465,7 @@ class Options:
     lifespan: Lifespan | None
     observer: Observer | None
     debug: bool
+    parser: Literal["json", "msgpack"] | Parser
     dumps: Callable[[Any], bytes] | None
     loads: Callable[[bytes], Any] | None
     outbox_policy: OutboxPolicy
@@ -442,59 +492,22 @@ class Options:
     def __init__(self, given: Mapping[str, Any]) -> None:
         unknown = sorted(set(given) - set(_BY_NAME))
         if unknown:
-            raise ConfigurationError(" ".join(map(_no_option, unknown)))
+            raise ConfigurationError(" ".join(no_option("Server", name, OPTIONS, _ELSEWHERE) for name in unknown))
         for option in OPTIONS:
             value = given.get(option.name, option.default)
-            if option.minimum is not None:
-                _check_number(option, value)
+            check_value(option, value, switch=option.name not in _NOT_ONLY_SWITCHES)
             setattr(self, option.name, value)
-        self.path = _normal_path(self.path)
-        self.transports = _known_transports(self.transports)
+        self.path = normal_path(self.path)
+        self.transports = known_transports(self.transports)
+        self.http_compression = http_compression_options(self.http_compression)
+        self.per_message_deflate = per_message_deflate_options(self.per_message_deflate)
         self.cookie = _cookie(self.cookie)
         self.trusted_proxies = frozenset(self.trusted_proxies)
         self.connection_state_recovery = recovery_options(self.connection_state_recovery)
         self.cors_allowed_origins = _origins(self.cors_allowed_origins)
-        for name in ("cors_allowed_origins", "conflate_key", "data", "dumps", "loads"):
-            if inspect.iscoroutinefunction(getattr(self, name)):
-                raise TypeError(f"{name} must be a plain def: it is called on the event loop and cannot wait")
-        if self.outbox_policy not in ("disconnect", "drop_oldest", "drop_newest", "conflate"):
-            raise ConfigurationError(
-                f"outbox_policy={self.outbox_policy!r}: expected disconnect, drop_oldest, drop_newest or conflate"
-            )
-        if (self.outbox_policy == "conflate") != (self.conflate_key is not None):
-            raise ConfigurationError("outbox_policy='conflate' and conflate_key belong together")
-
-
-def _no_option(name: str) -> str:
-    """What a name that is none was probably meant to be: the JavaScript API's, or a slip."""
-    meant = [option.name for option in OPTIONS if name in (option.javascript, option.javascript.partition(".")[0])]
-    if not meant:
-        snake = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
-        meant = difflib.get_close_matches(snake, [*_BY_NAME], n=3, cutoff=0.7)
-    if meant:
-        return f"Server has no option {name}: did you mean {' or '.join(meant)}?"
-    return f"Server has no option {name}; it has: {', '.join(_BY_NAME)}."
-
-
-def _check_number(option: Option, value: object) -> None:
-    assert option.minimum is not None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= option.minimum:
-        unit = f" {option.unit}" if option.unit else ""
-        raise ConfigurationError(f"{option.name}={value!r}: expected a number of at least {option.minimum}{unit}")
-
-
-def _normal_path(path: str) -> str:
-    normal = "/" + path.strip("/")
-    if normal == "/" or "?" in normal:
-        raise ConfigurationError(f"path={path!r}: expected a path such as '/socket.io'")
-    return normal
-
-
-def _known_transports(names: Iterable[TransportName]) -> tuple[TransportName, ...]:
-    given: tuple[TransportName, ...] = (names,) if isinstance(names, str) else tuple(names)  # type: ignore[assignment]
-    if not given or not set(given) <= {"polling", "websocket"}:
-        raise ConfigurationError(f"transports={given!r}: expected 'polling', 'websocket' or both")
-    return given
+        check_callable(self, ("dumps", "loads", "conflate_key"))
+        check_plain(self, ("cors_allowed_origins", "conflate_key", "data", "dumps", "loads"))
+        check_outbox_and_codec(self)
 
 
 def _origins(given: Any) -> Any:
@@ -514,11 +527,20 @@ def _origins(given: Any) -> Any:
     return origins
 
 
+#: One that is misspelt would be left out, and a cookie be less safe than it was meant to be.
+_COOKIE_ATTRIBUTES = frozenset(("name", "path", "domain", "max_age", "samesite", "httponly", "secure"))
+
+
 def _cookie(cookie: Any) -> Mapping[str, Any] | None:
     """Node's defaults: not readable by scripts, sent with top-level navigation only."""
     if not cookie:
         return None
     given = {"name": cookie} if isinstance(cookie, str) else {} if cookie is True else dict(cookie)
+    unknown = sorted(set(given) - _COOKIE_ATTRIBUTES)
+    if unknown:
+        raise ConfigurationError(
+            f"cookie has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(_COOKIE_ATTRIBUTES))}"
+        )
     return {"name": "io", "path": "/", "httponly": True, "samesite": "Lax", **given}
 
 
@@ -526,9 +548,13 @@ def recovery_options(given: Any) -> Recovery | None:
     """What `connection_state_recovery=` means: nothing, the defaults, or some of them changed."""
     if not given:
         return None
+    if given is not True and not isinstance(given, Mapping):
+        raise ConfigurationError(f"connection_state_recovery={given!r}: expected True, False or a mapping")
     chosen = {} if given is True else dict(given)
     unknown = sorted(set(chosen) - set(Recovery.__annotations__))
     if unknown:
-        raise ConfigurationError(f"connection_state_recovery has no {', '.join(unknown)}")
+        raise ConfigurationError(
+            f"connection_state_recovery has no {', '.join(unknown)}; it has {', '.join(Recovery.__annotations__)}"
+        )
     # Two minutes are Node's: a tunnel, a lift, a laptop that changes networks.
     return Recovery(max_disconnection_duration=120.0, skip_middlewares=False) | chosen  # type: ignore[return-value]

@@ -21,8 +21,9 @@ from duplexio.hub.rooms import RoomEvent, RoomTable
 from duplexio.integrations import hosting
 from duplexio.integrations.asgi import ENDPOINT, AsgiEndpoint, Receive, Scope, Send, answer_health
 from duplexio.integrations.client_files import ClientFiles
-from duplexio.observe import Counts, Observer, Reporter
-from duplexio.options import Options, Recovery, ServerOptions, recovery_options
+from duplexio.observe import Counts, Observer, Reporter, own_counts
+from duplexio.option_table import probably_milliseconds
+from duplexio.options import OPTIONS, Options, Recovery, ServerOptions, recovery_options
 from duplexio.types import Function
 
 __all__ = ["Server"]
@@ -50,13 +51,16 @@ class Server(Broadcasting):
         self._options = Options(options)
         self._observer: Observer = Counts() if self._options.observer is None else self._options.observer
         reporter = Reporter(self._observer, logger)
+        for text in probably_milliseconds(OPTIONS, self._options):
+            reporter.warning(text)
         self._hub = Hub(self._options, reporter)
         #: The layer below: `on("initial_headers" | "headers" | "connection_error", …)`, `clients_count`.
         self.engine = EngineServer(self._options, reporter, self._hub.owner)
         self._main = self.of("/")
         files = None
         if self._options.serve_client:
-            files = ClientFiles(self._options.client_directory, _places_of_the_application())
+            compressed = self._options.http_compression is not None
+            files = ClientFiles(self._options.client_directory, _places_of_the_application(), compressed)
         self._endpoint = AsgiEndpoint(self.engine, self._options.path, files, self._start)
         setattr(self, ENDPOINT, self._endpoint)
         setattr(self, hosting.CLOSE, self.close)
@@ -70,9 +74,12 @@ class Server(Broadcasting):
         return self._options
 
     @property
-    def counts(self) -> Observer:
-        """What watches this server; by default plain totals, such as `io.counts["connections_opened"]`."""
-        return self._observer
+    def counts(self) -> Counts:
+        """Plain totals of what this server saw, such as `io.counts["connections_opened"]`.
+
+        Raises ConfigurationError where an `observer` of yours counts.
+        """
+        return own_counts(self._observer)
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self._main)
@@ -329,7 +336,7 @@ class Wrapped:
             await self.app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application's own, inside ours; of one that has none, ours alone."""
+        """The application's own, inside ours; of one that has none, or ends it too early, ours alone."""
         async with contextlib.AsyncExitStack() as stack:
             try:
                 state = await stack.enter_async_context(self._server.lifespan(self._server))
@@ -339,16 +346,35 @@ class Wrapped:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             scope.get("state", {}).update(state or {})
-            asked = answered = False
+            asked = answered = told = False
+
+            async def end(message: Any) -> None:
+                # Who serves may stop the loop at this message: all of ours is to be over by then.
+                try:
+                    await stack.aclose()
+                except Exception as error:
+                    logger.exception("the lifespan failed to end")
+                    message = {"type": "lifespan.shutdown.failed", "message": str(error)}
+                await send(message)
 
             async def noting_receive() -> Any:
-                nonlocal asked
+                nonlocal asked, told
                 asked = True
-                return await receive()
+                message = await receive()
+                told = told or message["type"] == "lifespan.shutdown"
+                return message
 
             async def noting_send(message: Any) -> None:
-                nonlocal answered
+                nonlocal answered, told
+                kind = message["type"]
+                if not kind.startswith("lifespan."):
+                    # An application that answers whatever it is asked, and has none.
+                    raise RuntimeError(f"{kind!r} is no answer to lifespan's messages")
                 answered = True
+                if kind.startswith("lifespan.shutdown."):
+                    await end(message)
+                    return
+                told = told or kind == "lifespan.startup.failed"
                 await send(message)
 
             try:
@@ -357,12 +383,16 @@ class Wrapped:
                 # The specification's way to say that an application has no lifespan; returning is another that is seen.
                 if answered:
                     raise
-            if not answered:
+            if told:
+                return
+            if answered:
+                logger.warning("the wrapped application's lifespan ended before it was told to; Socket.IO goes on")
+            else:
                 if not asked:
                     await receive()
                 await send({"type": "lifespan.startup.complete"})
-                await receive()
-                await send({"type": "lifespan.shutdown.complete"})
+            await receive()
+            await end({"type": "lifespan.shutdown.complete"})
 
     async def listen(self, host: str = "127.0.0.1", port: int = 0, **uvicorn_options: Any) -> hosting.Listening:
         """See `Server.listen`."""

@@ -34,4 +34,7 @@ CloseReason: TypeAlias = Literal[
     "forced server close",
     "client namespace disconnect",
     "server namespace disconnect",
+    # A client's own words.
+    "io server disconnect",
+    "io client disconnect",
 ]

@@ -39,6 +39,39 @@ async def answer(client: Client, text: str = "[]", namespace: str = "") -> str:
 # What one socket owes.
 
 
+def test_each_is_late_at_its_own_time() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pending = PendingAcks(Wheel(loop, 0.05), 10)
+        began, late = loop.time(), {}
+
+        def expect(number: int, timeout: float | None) -> None:
+            def answered(error: DuplexioError | None, arguments: list[Any]) -> None:
+                assert isinstance(error, AckTimeout)
+                late[number] = loop.time() - began
+                if number == 2:
+                    pending.forget(3)
+
+            pending.expect(number, "e", answered, timeout)
+
+        for number, timeout in enumerate((10.0, 3.0, 5.0, 5.0, 2.0, None, 4.0)):
+            expect(number, timeout)
+        pending.forget(4)
+        await asyncio.sleep(6)
+        # After the timer was set for those that are there.
+        expect(7, 1.0)
+        expect(8, 30.0)
+        await asyncio.sleep(60)
+        expect(9, 2.0)
+        await asyncio.sleep(60)
+        expected = {1: 3.0, 6: 4.0, 2: 5.0, 7: 7.0, 0: 10.0, 8: 36.0, 9: 68.0}
+        assert list(late) == list(expected)
+        assert all(0 <= late[number] - due <= 0.11 for number, due in expected.items()), late
+        assert len(pending) == 1
+
+    run(main())
+
+
 def test_pending() -> None:
     async def main() -> None:
         wheel = Wheel(asyncio.get_running_loop(), 0.05)
@@ -237,6 +270,24 @@ async def test_a_callback_with_a_timeout_gets_the_error_first() -> None:
         await until(lambda: len(log) == 2)
         assert isinstance(log[1][0], AckTimeout)
         assert log[1][1:] == ()
+
+
+async def test_no_time_at_all_is_a_timeout_once() -> None:
+    """Whatever the client answers is too late."""
+    log: Log = []
+    async with serving() as io:
+        client, socket = joined(io)
+        socket.timeout(0).emit("a", ack=lambda *args: log.append(args))
+        await until(lambda: log)
+        await answer(client, "[1]")
+        with pytest.raises(AckTimeout):
+            await socket.timeout(0).emit_with_ack("b")
+        with pytest.raises(AckTimeout) as caught:
+            await io.timeout(0).emit_with_ack("c")
+        assert caught.value.responses == []
+        ((error,),) = log
+        assert isinstance(error, AckTimeout)
+        assert counts(io)["unknown_acks"] == 1
 
 
 async def test_a_callback_without_a_timeout_is_not_called_for_an_error() -> None:

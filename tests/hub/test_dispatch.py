@@ -869,6 +869,16 @@ async def test_connection_and_its_synonym(name: str) -> None:
     assert calls == [name]
 
 
+async def test_all_handlers_of_connection_run() -> None:
+    calls: list[str] = []
+    async with serving() as io:
+        for name in ("first", "second"):
+            io.on("connection", _noting(calls, name, True))
+        joined(io)
+        joined(io)
+    assert calls == ["first", "second"] * 2
+
+
 async def test_events_by_number() -> None:
     """JavaScript's names may be numbers."""
     calls: list[Any] = []

@@ -297,6 +297,39 @@ async def test_a_plain_handler_runs_in_a_thread_with_a_copy_of_the_context() -> 
 # How much a client may have running.
 
 
+async def test_who_waits_for_the_client_s_own_answer_does_not_stop_its_reading() -> None:
+    answers: Log = []
+    async with serving(max_handlers_in_flight=2) as io:
+
+        @io.on("ask")
+        async def ask(socket: Socket, name: int) -> None:
+            answers.append(await socket.emit_with_ack("question", name, timeout=5))
+
+        client, socket = joined(io)
+        for name in range(6):
+            client.emit("ask", name)
+        assert client.line.reading
+        questions = client.take()
+        assert len(questions) == 6
+        # What does not wait for the client counts still.
+        gates = Gates()
+        io.on("w", gates.waiting)
+        client.emit("w", "a")
+        assert client.line.reading
+        client.emit("w", "b")
+        assert not client.line.reading
+        for name, question in enumerate(questions):
+            number = str(question).removeprefix("42").partition("[")[0]
+            client.send(f"43{number}[{name}]")
+        await until(lambda: len(answers) == 6)
+        assert sorted(answers) == list(range(6))
+        assert not client.line.reading
+        gates.open("a")
+        await until(lambda: client.line.reading)
+        gates.open("b")
+        assert socket._awaited == 0
+
+
 async def test_reading_stops_at_the_limit_of_handlers_in_flight() -> None:
     gates = Gates()
     async with serving(max_handlers_in_flight=3) as io:

@@ -14,6 +14,7 @@ from duplexio import (
     ConfigurationError,
     ConnectRefused,
     EncodeError,
+    LimitExceeded,
     Namespace,
     ParentNamespace,
     Server,
@@ -198,7 +199,9 @@ async def test_static_names_win_and_parents_come_in_order() -> None:
 
 
 async def test_two_clients_that_ask_at_once_are_in_one_namespace() -> None:
+    told: Log = []
     async with serving() as io:
+        io.on("new_namespace", lambda namespace: told.append(namespace.name))
         io.of(_asynchronous)
         clients = [Client(io) for _ in range(3)]
         for client in clients:
@@ -206,6 +209,9 @@ async def test_two_clients_that_ask_at_once_are_in_one_namespace() -> None:
         for client in clients:
             assert str(await client.packet()).startswith("40/x,")
         assert len(io.of("/x").sockets) == 3
+        assert told == ["/x"]
+        io.of("/x").emit("e")
+        assert [client.take() for client in clients] == [['42/x,["e"]']] * 3
 
 
 async def test_what_is_registered_on_a_parent_holds_for_each_child() -> None:
@@ -295,8 +301,6 @@ async def test_what_a_parent_does_to_all_children() -> None:
     async with serving() as io:
         parent = io.of(DYNAMIC)
         client, other = Client(io), Client(io)
-        a = io.of("/dynamic-1")
-        assert isinstance(a, Namespace)
         client.join("/dynamic-2")
         client.join("/dynamic-3")
         other.join("/dynamic-3")
@@ -318,6 +322,35 @@ async def test_what_a_parent_does_to_all_children() -> None:
         parent.disconnect_sockets()
         assert client.take() == ["41/dynamic-2,", "41/dynamic-3,"]
         assert parent.children == {}
+
+
+async def test_a_child_that_the_program_asks_for_first() -> None:
+    """What guards its parent guards it, too, whoever comes first."""
+    async with serving(max_dynamic_namespaces=2) as io:
+        before = io.of("/dynamic-0")
+        parent = io.of(DYNAMIC)
+
+        @parent.use
+        async def refuse(socket: Socket) -> None:
+            raise ConnectRefused("nobody comes in here")
+
+        child = io.of("/dynamic-1")
+        child.emit("to nobody")
+        assert set(parent.children) == {"/dynamic-1"}
+        assert parent.children["/dynamic-1"] is child
+        client = Client(io)
+        client.send("40/dynamic-1,")
+        assert client.take() == ['44/dynamic-1,{"message":"nobody comes in here"}']
+        client.join("/dynamic-0")
+        assert io.of("/dynamic-0") is before
+        # Nobody is in them: they make room for others, but for those with handlers of their own.
+        io.of("/dynamic-2").on("e", lambda socket: None)
+        for number in range(3, 6):
+            io.of(f"/dynamic-{number}")
+        assert set(parent.children) == {"/dynamic-2", "/dynamic-5"}
+        io.of("/dynamic-5").on("e", lambda socket: None)
+        with pytest.raises(LimitExceeded, match="max_dynamic_namespaces"):
+            io.of("/dynamic-6")
 
 
 async def test_an_acknowledged_emit_of_a_parent_that_not_all_answer() -> None:
@@ -368,6 +401,58 @@ async def test_an_empty_child_goes(cleanup: bool) -> None:
         assert ("/dynamic-1" in parent.children) is not cleanup
         first.join("/dynamic-1")
         assert told == ["/dynamic-1"] * (2 if cleanup else 1)
+
+
+@pytest.mark.parametrize("cleanup", [True, False])
+async def test_a_child_that_lets_nobody_in_goes(cleanup: bool) -> None:
+    """Clients who are refused must not leave namespaces behind, nor take them away from others."""
+    async with serving(cleanup_empty_child_namespaces=cleanup) as io:
+        parent = io.of(DYNAMIC)
+
+        @parent.use
+        async def known_only(socket: Socket) -> None:
+            if not socket.handshake.auth:
+                raise ConnectRefused("who are you?")
+
+        stranger, friend = Client(io), Client(io)
+        await refused(stranger, "/dynamic-1")
+        assert ("/dynamic-1" in parent.children) is not cleanup
+        friend.join("/dynamic-1", {"name": "anna"})
+        await refused(stranger, "/dynamic-1")
+        parent.emit("e")
+        assert friend.take() == ['42/dynamic-1,["e"]']
+        assert stranger.take() == []
+        assert len(parent.children["/dynamic-1"].sockets) == 1
+
+
+async def test_a_middleware_of_the_main_namespace_is_no_other_ones() -> None:
+    log: Log = []
+    async with serving() as io:
+
+        @io.use
+        async def main_only(socket: Socket) -> None:
+            log.append(socket.nsp.name)
+
+        for name in ("/static", DYNAMIC):
+            io.of(name)
+        client = Client(io)
+        client.join("/static")
+        client.join("/dynamic-1")
+        assert log == []
+        client.join("/")
+        assert log == ["/"]
+
+
+async def test_auth_is_of_each_namespace_and_the_query_of_the_connection() -> None:
+    async with serving() as io:
+        io.of("/a")
+        client = Client(io, "/socket.io/?EIO=4&transport=websocket&theme=dark")
+        handshakes = [
+            io.of(name).sockets[client.join(name, auth)["sid"]].handshake
+            for name, auth in (("/", None), ("/a", {"theme": "&=light"}))
+        ]
+        assert [handshake.auth for handshake in handshakes] == [{}, {"theme": "&=light"}]
+        assert [handshake.query["theme"] for handshake in handshakes] == ["dark", "dark"]
 
 
 async def test_a_static_namespace_stays() -> None:

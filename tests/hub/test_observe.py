@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from duplexio.errors import ConfigurationError
 from duplexio.observe import REMEMBERED_CAUSES, SHOWN_CHARACTERS, Counts, Reporter, shown
 
 from .ends import joined, serving
@@ -38,6 +39,19 @@ def test_a_fault_is_a_warning_once_for_each_cause_and_address(caplog: pytest.Log
     assert levels(caplog) == ["WARNING", "DEBUG", "WARNING", "WARNING", "DEBUG"]
     assert caplog.records[0].getMessage() == "1: text of a (said once per cause and address)"
     assert counts.snapshot() == {"fault.a": 4, "fault.b": 1}
+
+
+def test_an_address_is_cut_and_on_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Behind a proxy it is what the client claims, of any length."""
+    reporter = Reporter(Counts(), logger)
+    reporter.fault("a", "x" * 10_000, "text")
+    reporter.fault("b", "1\n2", "text")
+    said = "text (said once per cause and address)"
+    assert [record.getMessage() for record in caplog.records] == [
+        "x" * SHOWN_CHARACTERS + f": {said}",
+        f"1\\n2: {said}",
+    ]
+    assert max(len(address) for _, address in reporter._seen) == SHOWN_CHARACTERS
 
 
 def test_the_table_of_what_was_said_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
@@ -100,7 +114,8 @@ async def test_an_observer_of_ones_own() -> None:
 
     mine = Mine()
     async with serving(observer=mine) as io:
-        assert io.counts is mine
+        with pytest.raises(ConfigurationError, match="counts: ask it"):
+            io.counts["connections_opened"]
         client, _ = joined(io)
         client.drop()
     assert mine.names == ["connections_opened", "connections_closed"]

@@ -175,9 +175,11 @@ async def test_fetch_sockets() -> None:
         sid = client.join(auth={"token": "t"})["sid"]
         io.sockets.sockets[sid].data["name"] = "anna"
         io.sockets.sockets[sid].join("r")
-        joined(io)
+        _, second = joined(io)
         assert len(await io.fetch_sockets()) == 2
         assert await io.to("nowhere").fetch_sockets() == []
+        assert await io.to("r").except_([sid, "nowhere"]).fetch_sockets() == []
+        assert [remote.id for remote in await io.except_("r").fetch_sockets()] == [second.id]
         (remote,) = await io.to("r").fetch_sockets()
         assert (remote.id, remote.data, remote.rooms) == (sid, {"name": "anna"}, frozenset({sid, "r"}))
         assert repr(remote) == f"<RemoteSocket {sid}>"
@@ -187,6 +189,20 @@ async def test_fetch_sockets() -> None:
         assert handshake.headers["origin"] == "http://a.example"
         assert (handshake.address, handshake.xdomain, handshake.secure) == ("192.0.2.1", True, False)
         assert handshake.url.endswith("&a=b")
+
+
+async def test_fetch_sockets_of_one_namespace() -> None:
+    """A room of the same name elsewhere is another room."""
+    async with serving() as io:
+        here, there = io.of("/here"), io.of("/there")
+        client, other = Client(io), Client(io)
+        one, two, elsewhere = client.join("/here")["sid"], other.join("/here")["sid"], other.join("/there")["sid"]
+        here.sockets[one].join("r")
+        there.sockets[elsewhere].join("r")
+        assert {remote.id for remote in await here.fetch_sockets()} == {one, two}
+        assert [remote.id for remote in await here.to("r").fetch_sockets()] == [one]
+        assert [remote.id for remote in await there.to("r").fetch_sockets()] == [elsewhere]
+        assert await io.fetch_sockets() == []
 
 
 async def test_what_a_remote_socket_does() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from duplexio import ConfigurationError, ConnectRefused, Namespace, Server, Socket
 from duplexio.hub.peer import MAX_LEFT
+from duplexio.protocol.socket_packet import CONNECT, CONNECT_ERROR, Packet
 from tests.engine.clock import run
 
 from .ends import Client, counts, joined, serving, until
@@ -186,6 +187,26 @@ def test_attachments_that_are_overdue() -> None:
     run(main())
 
 
+def test_each_packet_has_its_own_time_for_attachments() -> None:
+    async def main() -> None:
+        async with serving(attachment_timeout=4) as io:
+            client, _ = joined(io)
+            client.send(f'451-["e",{HOLE % 0}]', b"x")
+            for _ in range(3):
+                await asyncio.sleep(1)
+                client.send(f'451-["e",{HOLE % 0}]')
+                await asyncio.sleep(3.5)
+                client.send(b"x")
+            client.send(f'451-["e",{HOLE % 0}]')
+            await asyncio.sleep(3.5)
+            assert not client.closed
+            await asyncio.sleep(1)
+            assert client.closed
+            assert counts(io)["fault.parse_error"] == 1
+
+    run(main())
+
+
 async def test_joining_while_attachments_are_on_their_way() -> None:
     """A middleware that takes its time ends in the middle of another namespace's packet."""
     log: Log = []
@@ -293,6 +314,7 @@ def test_a_connection_that_joins_nothing_is_closed() -> None:
 REFUSALS: dict[str, tuple[Any, str]] = {
     "refused": (ConnectRefused("no"), '44{"message":"no"}'),
     "refused with data": (ConnectRefused("no", {"a": [1]}), '44{"message":"no","data":{"a":[1]}}'),
+    "refused with what cannot be sent": (ConnectRefused("no", object()), '44{"message":"Internal error"}'),
     "refused without a word": (ConnectRefused(), '44{"message":"Forbidden"}'),
     "error": (ValueError("secret"), '44{"message":"Internal error"}'),
     "timeout of its own": (TimeoutError("secret"), '44{"message":"Internal error"}'),
@@ -330,6 +352,36 @@ async def test_middlewares_that_refuse(name: str, kind: str, caplog: pytest.LogC
         if name == "error":
             assert heard == [(error, "connect")]
     assert ("secret" in caplog.text) is ("secret" in str(error))
+
+
+class Silent:
+    """A parser that cannot write one kind of packet."""
+
+    def __init__(self, kind: int) -> None:
+        self.kind = kind
+
+    def encode(self, packet: Packet) -> str:
+        if packet.type == self.kind:
+            raise ValueError("not that")
+        return json.dumps(packet[:4])
+
+    def decode(self, message: str | bytes) -> Packet:
+        return Packet(*json.loads(message))
+
+
+@pytest.mark.parametrize(("kind", "namespace"), [(CONNECT, "/"), (CONNECT_ERROR, "/unknown")])
+async def test_an_answer_that_the_parser_cannot_write(
+    kind: int, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ends the connection, instead of leaving a client that waits, and raising into whatever server read its packet."""
+    connections: Log = []
+    async with serving(parser=Silent(kind)) as io:
+        io.on("connection", lambda socket: connections.append(socket), inline=True)
+        client = Client(io)
+        client.send(f'4[0,"{namespace}",null,null]')
+        assert client.closed
+        assert (connections, dict(io.sockets.sockets), len(io.rooms)) == ([], {}, 0)
+    assert "cannot be sent" in caplog.text
 
 
 def with_next(socket: Socket, next: Any) -> None: ...
@@ -410,6 +462,30 @@ async def test_what_a_middleware_emits_comes_behind_the_connect() -> None:
         packets = client.take()
         assert str(packets[0]).startswith("40{")
         assert packets[1:] == ['42["early",1]', '42["early",2]', f'451-["early",{HOLE % 0}]', b"\x03", '42["late"]']
+
+
+async def test_a_socket_is_nobodys_before_the_middlewares_have_ended() -> None:
+    """Except for the rooms they made it join: what is said there waits for it."""
+    log: Log = []
+    async with serving() as io:
+
+        @io.use
+        async def middleware(socket: Socket) -> None:
+            socket.join("r")
+            await asyncio.sleep(0)
+            log.append((socket.connected, len(io.sockets.sockets), await io.fetch_sockets()))
+
+        @io.on("connection")
+        async def connected(socket: Socket) -> None:
+            log.append((socket.connected, len(io.sockets.sockets), len(await io.fetch_sockets())))
+
+        client = Client(io)
+        client.send("40")
+        assert str(await client.packet()).startswith("40{")
+        assert log == [(False, 0, []), (True, 1, 1)]
+        client.take()
+        io.to("r").emit("e")
+        assert client.take() == ['42["e"]']
 
 
 async def test_rooms_that_a_refused_socket_joined_are_left() -> None:
@@ -560,6 +636,24 @@ async def test_a_socket_whose_outbox_overflows_as_it_is_let_in_never_begins() ->
         client.send("40")
         assert client.closed
         assert (log, len(io.sockets.sockets), len(io.rooms)) == ([], 0, 0)
+
+
+@pytest.mark.parametrize(("packet", "passes"), [("41/news,", True), ('42/news,["x"]', False), ("43/news,1[]", False)])
+async def test_a_client_that_gives_up_as_it_is_refused(packet: str, passes: bool) -> None:
+    """Python's clients do: the refusal and their DISCONNECT cross. Nothing else can have been sent before that."""
+    async with serving() as io:
+
+        @io.of("/news").use
+        async def middleware(socket: Socket) -> None:
+            raise ConnectRefused("No")
+
+        client = Client(io)
+        client.send("40")
+        await client.packet()
+        client.send("40/news,")
+        assert str(await client.packet()) == '44/news,{"message":"No"}'
+        client.send(packet)
+        assert client.closed is not passes
 
 
 async def test_namespaces_that_a_client_was_taken_out_of_are_not_remembered_for_ever() -> None:

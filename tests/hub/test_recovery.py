@@ -414,6 +414,11 @@ async def test_a_socket_of_a_namespace_without_recovery() -> None:
         assert client.join("/plain").keys() == {"sid"}
         io.of("/plain").emit("e")
         assert client.take() == ['42/plain,["e"]']
+        # Whatever a client says of a session that it had.
+        other = Client(io)
+        reply = other.join("/plain", {"pid": "A" * 20, "offset": "0-0"})
+        assert reply.keys() == {"sid"}
+        assert not io.of("/plain").sockets[reply["sid"]].recovered
 
 
 async def test_a_namespace_with_recovery_of_its_own() -> None:

@@ -211,6 +211,49 @@ async def test_events_of_rooms() -> None:
         assert log == [("leave", first.id, first.id), ("delete", first.id)]
 
 
+async def test_a_room_listener_may_take_others_out() -> None:
+    """Of the room that it is told of: it is deleted once."""
+    log: Log = []
+    async with serving() as io:
+        sockets = [joined(io)[1] for _ in range(3)]
+        for socket in sockets:
+            socket.join("a")
+        io.on_room("delete", log.append)
+
+        @io.on_room("leave")
+        def follow(room: str, sid: str) -> None:
+            for socket in sockets:
+                socket.leave(room)
+
+        sockets[0].leave("a")
+        assert log == ["a"]
+        assert set(io.rooms) == {socket.id for socket in sockets}
+        assert [socket.rooms for socket in sockets] == [{socket.id} for socket in sockets]
+
+
+async def test_a_room_listener_may_let_others_pass_through() -> None:
+    """A room that is new has whoever made it, from the first that is told of it."""
+    log: Log = []
+    async with serving() as io:
+        client, first = joined(io)
+        _, second = joined(io)
+
+        @io.on_room("create")
+        def pass_through(room: str) -> None:
+            log.append(set(io.rooms[room]))
+            second.join(room)
+            second.leave(room)
+
+        first.join("a")
+        assert log == [{first.id}]
+        assert io.rooms["a"] == {first.id}
+        io.to("a").emit("e")
+        assert client.take() == ['42["e"]']
+        first.leave("a")
+        assert "a" not in io.rooms
+        assert first.rooms == {first.id}
+
+
 async def test_a_room_listener_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     def failing(*args: Any) -> None:
         raise ValueError("listener")

@@ -144,6 +144,19 @@ async def test_on_any_outgoing() -> None:
         assert log == []
 
 
+async def test_what_listens_to_everything_sees_bytes_as_they_were_given() -> None:
+    """One's own and broadcast ones, before they become attachments."""
+    log: Log = []
+    async with serving() as io:
+        client, socket = joined(io)
+        socket.on_any_outgoing(lambda event, *args: log.append((event, *args)))
+        socket.emit("own", b"\x01", {"a": bytearray(b"\x02")})
+        io.emit("all", b"\x03")
+        io.to(socket.id).volatile.emit("room", [b"\x04"])
+        assert log == [("own", b"\x01", {"a": b"\x02"}), ("all", b"\x03"), ("room", [b"\x04"])]
+        assert [packet for packet in client.take() if isinstance(packet, bytes)] == [b"\1", b"\2", b"\3", b"\4"]
+
+
 async def test_listeners_of_everything_that_raise_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def failing(event: str, *args: Any) -> None:
         raise ValueError("listener")
@@ -475,6 +488,18 @@ async def test_conflating() -> None:
         assert packets.count(b"4") == 1
         assert len([packet for packet in packets if "other" in str(packet)]) == 5
         assert counts(io)["packets_conflated"] == 12
+
+
+@pytest.mark.parametrize("value", [1, b"1"])
+async def test_a_conflated_event_is_left_out_of_compression_as_another(value: object) -> None:
+    async with serving(outbox_policy="conflate", conflate_key=lambda event, args: event) as io:
+        client, _ = joined(io)
+        client.line.writable = False
+        io.compress(False).emit("left out", value)
+        io.emit("taken", value)
+        waiting = client.connection.outbox
+        assert [not isinstance(packet, bytes) and packet.compress for packet in waiting] == [False, True]
+        client.drop()
 
 
 async def test_drain() -> None:

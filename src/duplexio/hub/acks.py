@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from math import inf
 from typing import Any
 
 from duplexio.engine.wheel import Timer, Wheel
@@ -58,14 +59,27 @@ class Ack:
 
 
 class PendingAcks:
-    """The acknowledgements that one socket owes us, by id."""
+    """The acknowledgements that one socket owes us, by id.
 
-    __slots__ = ("_limit", "_pending", "_wheel")
+    Nearly all come long before they are late. So there is one timer for all of them, set for the first deadline; it
+    looks for who is late, and is set again for the first deadline that is left. An acknowledgement that comes touches
+    no timer.
+    """
 
-    def __init__(self, wheel: Wheel, limit: int) -> None:
+    __slots__ = ("_limit", "_owner", "_pending", "_timer", "_timer_due", "_wheel")
+
+    def __init__(self, wheel: Wheel, limit: int, owner: str = "Server") -> None:
         self._wheel = wheel
         self._limit = limit
-        self._pending: dict[int, tuple[Answered, Timer | None]] = {}
+        self._owner = owner
+        #: Whom to tell, the deadline on the wheel's clock, the event's name and the timeout, for the error.
+        self._pending: dict[int, tuple[Answered, float, str, float]] = {}
+        self._timer: Timer | None = None
+        self._timer_due = inf
+
+    def __len__(self) -> int:
+        """How many are waited for."""
+        return len(self._pending)
 
     def expect(self, number: int, event: str, answered: Answered, timeout: float | None) -> None:
         """Waits for the acknowledgement `number`. `timeout` in seconds; None: until the socket ends.
@@ -73,36 +87,61 @@ class PendingAcks:
         Raises LimitExceeded where too many are awaited already.
         """
         if len(self._pending) >= self._limit:
-            raise LimitExceeded("max_pending_acks", self._limit)
-        timer = None
-        if timeout is not None:
-            timer = self._wheel.call_later(timeout, lambda: self._finish(number, AckTimeout(event, timeout), []))
-        self._pending[number] = (answered, timer)
+            raise LimitExceeded("max_pending_acks", self._limit, self._owner)
+        if timeout is None:
+            timeout = inf
+        due = self._wheel.time() + timeout
+        self._pending[number] = (answered, due, event, timeout)
+        if due < self._timer_due:
+            self._set_timer(due)
 
     def resolve(self, number: int, arguments: list[Any]) -> bool:
         """The acknowledgement came; False: nobody waits for it."""
-        return self._finish(number, None, arguments)
-
-    def forget(self, number: int) -> None:
-        """Nobody waits any more."""
-        _, timer = self._pending.pop(number, (None, None))
-        if timer is not None:
-            timer.cancel()
-
-    def close(self, reason: str) -> None:
-        """The socket ended: whoever waits is told now."""
-        for number in list(self._pending):
-            self._finish(number, Disconnected(reason), [])
-
-    def _finish(self, number: int, error: DuplexioError | None, arguments: list[Any]) -> bool:
         found = self._pending.pop(number, None)
         if found is None:
             return False
-        answered, timer = found
-        if timer is not None:
-            timer.cancel()
-        answered(error, arguments)
+        found[0](None, arguments)
         return True
+
+    def fail(self, number: int, error: DuplexioError) -> None:
+        """There will be no answer."""
+        found = self._pending.pop(number, None)
+        if found is not None:
+            found[0](error, [])
+
+    def forget(self, number: int) -> None:
+        """Nobody waits any more."""
+        self._pending.pop(number, None)
+
+    def close(self, reason: str, keep: Container[int] = (), details: str = "") -> None:
+        """The socket ended: whoever waits is told now, but for those in `keep`."""
+        for number in [number for number in self._pending if number not in keep]:
+            self.fail(number, Disconnected(reason, details))
+        if not self._pending:
+            self._drop_timer()
+
+    def _set_timer(self, due: float) -> None:
+        self._drop_timer()
+        self._timer_due = due
+        self._timer = self._wheel.call_at(due, self._time_is_over)
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_due = inf
+
+    def _time_is_over(self) -> None:
+        # The wheel may be called a little early; the deadline that the timer was set for is over all the same.
+        now = max(self._wheel.time(), self._timer_due)
+        late = [(number, event, timeout) for number, (_, due, event, timeout) in self._pending.items() if due <= now]
+        self._timer, self._timer_due = None, inf
+        first = min((due for _, due, _, _ in self._pending.values() if due > now), default=inf)
+        if first < inf:
+            self._set_timer(first)
+        for number, event, timeout in late:
+            # One that is told may have ended the wait for another: that one is told no more.
+            self.fail(number, AckTimeout(event, timeout))
 
 
 class Collector:

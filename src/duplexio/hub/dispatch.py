@@ -18,11 +18,11 @@ from duplexio.errors import ConfigurationError
 from duplexio.hub.acks import Ack
 from duplexio.hub.dedup import Dedup
 from duplexio.hub.eager import start
-from duplexio.hub.functions import is_async
+from duplexio.hub.functions import UNBOUNDED, is_async
 from duplexio.types import Function
 
 if TYPE_CHECKING:
-    from duplexio.hub.socket import Socket
+    from duplexio.hub.receiver import Receiver
 
 __all__ = ["Handler", "HandlerOptions", "Handlers", "check_event_name", "make_handler"]
 
@@ -46,7 +46,6 @@ class Signature:
 _signatures: dict[Any, Signature] = {}
 #: Functions made by `exec` or decorators may bring new code for ever.
 _SIGNATURES_KEPT = 10_000
-_UNBOUNDED = 1 << 30
 
 
 def _signature(function: Function, with_socket: bool) -> Signature:
@@ -81,7 +80,7 @@ def _read_signature(function: Function, with_socket: bool) -> Signature:
     ack_index, ack_name, ack_keyword = None, "", False
     for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            allowed = _UNBOUNDED
+            allowed = UNBOUNDED
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
             continue
         elif _is_ack(parameter, hints):
@@ -179,17 +178,17 @@ class Handler:
         #: Whether an event of it can start it and no more.
         self.immediate = not self.laned and not once and dedup is None
         # The length of the event's list where nothing has to be fitted: the name and the arguments.
-        plain = with_socket and signature.ack_index is None and signature.required == signature.allowed
+        plain = signature.ack_index is None and signature.required == signature.allowed
         self._exact = signature.allowed + 1 if plain else -1
 
-    def launch(self, socket: Socket, args: list[Any], ack: int | Ack | None) -> asyncio.Future[Any] | None:
+    def launch(self, socket: Receiver, args: list[Any], ack: int | Ack | None) -> asyncio.Future[Any] | None:
         """Calls the function with the event's arguments, `args[0]` being the event's name.
 
         Returns what is still running, or None; the acknowledgement and errors are seen to.
         """
         if self.kind == "async":
             if len(args) == self._exact:
-                coroutine: Any = self.function(socket, *args[1:])
+                coroutine: Any = self.function(socket, *args[1:]) if self.with_socket else self.function(*args[1:])
             else:
                 positional, keywords, ack = self._fit(socket, args, ack)
                 coroutine = self.function(*positional, **keywords)
@@ -199,13 +198,21 @@ class Handler:
                 return task
             self._finish(socket, task, ack)
             return None
-        positional, keywords, ack = self._fit(socket, args, ack)
         if self.kind == "thread":
-            future = socket.nsp.hub.threads.run(self.function, positional, keywords)
+            positional, keywords, ack = self._fit(socket, args, ack)
+            future = socket._hub.threads.run(self.function, positional, keywords)
             future.add_done_callback(lambda ended: self._finish(socket, ended, ack))
             return future
+        exact = len(args) == self._exact
+        if not exact:
+            positional, keywords, ack = self._fit(socket, args, ack)
         try:
-            result = self.function(*positional, **keywords)
+            if not exact:
+                result = self.function(*positional, **keywords)
+            elif self.with_socket:
+                result = self.function(socket, *args[1:])
+            else:
+                result = self.function(*args[1:])
         except (Exception, asyncio.CancelledError) as error:
             socket._handler_failed(error, self.event, ack)
         else:
@@ -213,7 +220,7 @@ class Handler:
                 socket._reply(ack, result, self.event)
         return None
 
-    def _finish(self, socket: Socket, ended: asyncio.Future[Any], ack: int | Ack | None) -> None:
+    def _finish(self, socket: Receiver, ended: asyncio.Future[Any], ack: int | Ack | None) -> None:
         if ended.cancelled():
             if isinstance(ack, Ack):
                 ack.fail()
@@ -225,7 +232,7 @@ class Handler:
             socket._reply(ack, ended.result(), self.event)
 
     def _fit(
-        self, socket: Socket, args: list[Any], ack: int | Ack | None
+        self, socket: Receiver, args: list[Any], ack: int | Ack | None
     ) -> tuple[list[Any], dict[str, Any], int | Ack | None]:
         """The arguments as the function takes them: surplus ones dropped, missing ones None. Arity never raises."""
         signature = self.signature
@@ -277,11 +284,13 @@ class Handlers:
         return [handler.function for handler in self.table.get(event, ())]
 
 
-def check_event_name(event: object) -> None:
+def check_event_name(event: object, owner: str = "io") -> None:
     """Raises TypeError for what is no name, such as the function under a bare `@io.on`."""
     if not isinstance(event, str):
         name = getattr(event, "__name__", "event")
-        raise TypeError(f"on() takes the event's name first, a str, not {event!r}: @io.on({name!r})")
+        raise TypeError(f"on() takes the event's name first, a str, not {event!r}: @{owner}.on({name!r})")
+    if event == "*":
+        raise ConfigurationError("there is no event '*': on_any(listener) hears every event")
 
 
 def make_handler(
@@ -306,6 +315,10 @@ def make_handler(
             "dedup belongs to a handler of a namespace: a client that tries again is another socket"
         )
     kind: Kind = "async" if asynchronous else "inline" if inline else "thread"
+    dedup = None
+    if key is not None:
+        takes = _signature(function, with_socket)
+        dedup = Dedup(key, options.get("window", DEDUP_WINDOW), event, takes.required, takes.allowed)
     return Handler(
         function,
         event,
@@ -313,5 +326,5 @@ def make_handler(
         with_socket,
         options.get("ordered", ordered),
         once,
-        None if key is None else Dedup(key, options.get("window", DEDUP_WINDOW)),
+        dedup,
     )

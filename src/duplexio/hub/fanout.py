@@ -67,7 +67,7 @@ class LocalAdapter:
         message = _shared(namespace._encode_event(event, args, targets, flags))
         for socket in sockets:
             if socket._special or flags.volatile:
-                socket._deliver(message, event, args, flags, stored=not flags.volatile)
+                socket._deliver(message, event, args, flags, stored=not flags.volatile, shared=True)
             else:
                 socket.conn.send_shared(message)
 
@@ -78,7 +78,7 @@ class LocalAdapter:
         number = namespace.hub.next_ack_id()
         sockets = self._select(targets)
         if sockets:
-            message = _shared(namespace._encode(event, args, number))
+            message = _shared(namespace._encode(event, args, flags, number))
             for socket in sockets:
                 answered = collector.one_more()
                 try:
@@ -86,7 +86,7 @@ class LocalAdapter:
                 except LimitExceeded as error:
                     # One that owes too many answers keeps nobody else from giving theirs.
                     answered(error, [])
-                socket._deliver(message, event, args, flags)
+                socket._deliver(message, event, args, flags, number=number, shared=True)
         return await collector.result()
 
     async def fetch_sockets(self, targets: Targets, flags: Flags) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ class LocalAdapter:
                 socket.join(names)
             except LimitExceeded as error:
                 # One that is full keeps nobody else out.
-                self._namespace.hub.reporter.failure(f"socket {socket.id} cannot join", error)
+                self._namespace.hub.reporter.failure(f"socket {socket._logged_id} cannot join", error)
 
     def sockets_leave(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
         names = tuple(rooms)

@@ -14,7 +14,7 @@ from duplexio.hub.acks import Ack
 from duplexio.hub.dispatch import Handler
 
 if TYPE_CHECKING:
-    from duplexio.hub.socket import Socket
+    from duplexio.hub.receiver import Receiver
 
 __all__ = ["Lane"]
 
@@ -26,7 +26,7 @@ class Lane:
 
     __slots__ = ("_advancing", "_asked_for_thread", "_paused", "_queue", "_running", "_socket", "_threaded")
 
-    def __init__(self, socket: Socket, running: int) -> None:
+    def __init__(self, socket: Receiver, running: int) -> None:
         self._socket = socket
         self._queue: deque[Job] = deque()
         self._running = running
@@ -34,6 +34,11 @@ class Lane:
         self._asked_for_thread = False
         self._paused = False
         self._advancing = False
+
+    @property
+    def paused(self) -> bool:
+        """Whether the connection is not read for it."""
+        return self._paused
 
     def submit(self, handler: Handler, args: list[Any], ack: int | Ack | None) -> None:
         """The handler starts now or later, but in its turn."""
@@ -52,9 +57,14 @@ class Lane:
             self._advancing = False
         self._throttle()
 
+    @property
+    def _busy(self) -> int:
+        """How many run without waiting for the client: its answers could not come where it is not read for them."""
+        return self._running - self._socket._awaited
+
     def _can_start(self, handler: Handler) -> bool:
-        hub = self._socket.nsp.hub
-        if self._running >= hub.options.max_handlers_in_flight or (handler.ordered and self._running):
+        hub = self._socket._hub
+        if self._busy >= hub.options.max_handlers_in_flight or (handler.ordered and self._running):
             return False
         if handler.kind != "thread":
             return True
@@ -72,6 +82,8 @@ class Lane:
         self.advance()
 
     def _start(self, handler: Handler, args: list[Any], ack: int | Ack | None) -> None:
+        if not self._socket._may_start(handler, args):
+            return
         future = handler.launch(self._socket, args, ack)
         if future is not None:
             if handler.kind == "thread":
@@ -90,16 +102,16 @@ class Lane:
         self.advance()
 
     def _throttle(self) -> None:
-        hub = self._socket.nsp.hub
+        hub = self._socket._hub
         options = hub.options
         crowded = (
-            self._running >= options.max_handlers_in_flight
+            self._busy >= options.max_handlers_in_flight
             or len(self._queue) >= options.max_ordered_queue
             or (bool(self._queue) and hub.threads.waiting >= options.max_thread_queue)
         )
         if crowded != self._paused:
             self._paused = crowded
             if crowded:
-                self._socket.conn.pause_reading()
+                self._socket._pause_reading()
             else:
-                self._socket.conn.resume_reading()
+                self._socket._resume_reading()

@@ -16,8 +16,8 @@ from duplexio.hub.rooms import RoomEvent, RoomTable
 from duplexio.hub.targets import Flags, Targets
 from duplexio.hub.values import snapshot
 from duplexio.options import Recovery
-from duplexio.protocol.engine_packet import Message, Outgoing
-from duplexio.protocol.socket_packet import ACK, EVENT, encode, head_of
+from duplexio.protocol.engine_packet import Message, Outgoing, uncompressed
+from duplexio.protocol.socket_packet import ACK, EVENT, head_of
 from duplexio.types import Auth, Function, Rooms
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class Registrations:
         self.middlewares: list[Function] = []
         self.handlers = Handlers(self._changed)
         self.lifecycle = Handlers(self._changed)
+
+    @property
+    def _has_registrations(self) -> bool:
+        """Whether anything was registered on it."""
+        return bool(self.middlewares or self.handlers.table or self.lifecycle.table)
 
     def _changed(self, event: str) -> None:
         """A table changed."""
@@ -228,7 +233,7 @@ class Namespace(Registrations, Broadcasting):
         #: Whether who comes back soon was asked enough the first time.
         self.trusts_recovered = recovery is not None and recovery["skip_middlewares"]
         #: Whether an event may skip what recovery and conflating need to know of it.
-        self.plain = self.log is None and options.conflate_key is None
+        self.plain = self.log is None and options.conflate_key is None and hub.parser is None
         if parent is not None:
             for event in parent.handlers.table:
                 self._changed(event)
@@ -303,7 +308,7 @@ class Namespace(Registrations, Broadcasting):
     def _added(self, socket: Socket) -> None:
         """A socket was let in."""
         self.local_sockets[socket.id] = socket
-        if self.log is not None:
+        if socket._pid:
             self.by_pid[socket._pid] = socket
         self.adapter.rooms.add(socket, (socket.id,))
 
@@ -320,29 +325,38 @@ class Namespace(Registrations, Broadcasting):
 
     # Encoding.
 
-    def _encode(self, event: str, args: Sequence[Any], number: int | None = None) -> Outgoing:
+    def _encode(self, event: str, args: Sequence[Any], flags: Flags, number: int | None = None) -> Outgoing:
         """An event of this namespace. Raises EncodeError."""
-        return encode(EVENT, self.name, [event, *args], self.hub.codec, number)
+        packet = self.hub.encode(EVENT, self.name, [event, *args], number)
+        return packet if flags.compress else uncompressed(packet)
 
     def _encode_event(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> Outgoing:
         """An event without an acknowledgement, with its offset where it is kept for recovery."""
         log = self.log
         if log is None:
-            packet = self._encode(event, args)
+            packet = self._encode(event, args, flags)
         elif not flags.volatile:
-            packet = self._encode(event, (*args, log.next_offset()))
-            log.store(packet, targets, self.hub.loop.time())
+            packet = self._encode(event, (*args, log.next_offset()), flags)
+            # A copy: what is made of a message for its receivers is not kept, nor counted, as long as the log is.
+            stored = packet if isinstance(packet, bytes) else packet.copy()
+            log.store(stored, targets, self.hub.loop.time())
         elif args and isinstance(args[-1], str):
             # Clients take a text at the end for an offset: this repeats the one they have.
-            packet = self._encode(event, (*args, log.newest_offset()))
+            packet = self._encode(event, (*args, log.newest_offset()), flags)
         else:
-            packet = self._encode(event, args)
+            packet = self._encode(event, args, flags)
+        return self._keyed(packet, event, args)
+
+    def _keyed(self, packet: Outgoing, event: str, args: Sequence[Any]) -> Outgoing:
+        """The packet with the key under which a newer one replaces it, where `conflate_key` gives one."""
         conflate_key = self.hub.options.conflate_key
         if conflate_key is not None:
             key = conflate_key(event, tuple(args))
             if key is not None:
                 text, attachments = (packet, ()) if isinstance(packet, bytes) else (packet.text, packet.attachments)
-                return Message(text, attachments, (self.name, event, key))
+                keyed = Message(text, attachments, (self.name, event, key), event=True)
+                keyed.compress = isinstance(packet, bytes) or packet.compress
+                return keyed
         return packet
 
     def _broadcast(self, event: str, args: tuple[Any, ...], targets: Targets, flags: Flags) -> None:
@@ -351,7 +365,7 @@ class Namespace(Registrations, Broadcasting):
         if hub.on_loop():
             self.adapter.broadcast(event, args, targets, flags)
         else:
-            hub.codec.encode(args)
+            hub.check_encodable(args)
             copied = snapshot(args)
             hub.call(lambda: self.adapter.broadcast(event, copied, targets, flags))
 

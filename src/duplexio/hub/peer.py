@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from duplexio.engine.connection import Connection
 from duplexio.engine.wheel import Timer
-from duplexio.errors import ConnectRefused, SocketPacketError
+from duplexio.errors import ConnectRefused, EncodeError, SocketPacketError
 from duplexio.hub.eager import start
 from duplexio.hub.functions import is_async
 from duplexio.hub.namespace import TooManyNamespaces
+from duplexio.hub.packet_reader import PacketReader
 from duplexio.hub.recovery import Restored
 from duplexio.hub.socket import Socket
 from duplexio.observe import shown
@@ -24,11 +25,8 @@ from duplexio.protocol.socket_packet import (
     CONNECT_ERROR,
     DISCONNECT,
     EVENT,
-    RESERVED_EVENTS,
     Packet,
-    decode,
-    encode,
-    with_attachments,
+    split_query,
 )
 from duplexio.types import Auth, CloseReason
 
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Peer"]
 
 
+#: The query that clients of protocol 4 may write behind a namespace: a token, mostly. As much as a head may have.
+MAX_QUERY = 65_536
 #: How many of the namespaces that a client was taken out of are remembered: what it sent meanwhile comes soon.
 MAX_LEFT = 1000
 
@@ -52,107 +52,37 @@ class _Attempt:
         self.task: asyncio.Task[None] | None = None
 
 
-class Peer:
+class Peer(PacketReader):
     """The owner of a connection: see `engine.connection.Owner`."""
 
     __slots__ = (
-        "_attachment_timer",
-        "_attachments",
         "_connect_timer",
         "_connecting",
-        "_hub",
         "_left",
-        "_loads",
-        "_packet",
-        "_root",
-        "connection",
-        "sockets",
     )
 
     def __init__(self, connection: Connection, hub: Hub) -> None:
-        self.connection = connection
+        super().__init__(connection, hub)
+        self._hub: Hub = hub
         self.sockets: dict[str, Socket] = {}
-        self._hub = hub
-        self._loads = hub.codec.loads
-        # The socket of the main namespace, while no packet waits for its attachments: the hot case asks for it alone.
-        self._root: Socket | None = None
-        self._packet: Packet | None = None
-        self._attachments: list[bytes] = []
-        self._attachment_timer: Timer | None = None
+        self._max_query = MAX_QUERY if self._old else 0
         self._connecting: dict[str, _Attempt] = {}
-        # Namespaces this server took the client out of: what it sent before it knew is passed over.
-        self._left: dict[str, None] | None = None
+        # Namespaces this server took the client out of, or (False) did not let it into: what it sent before it knew is
+        # passed over.
+        self._left: dict[str, bool] | None = None
         self._connect_timer: Timer | None = hub.wheel.call_later(hub.options.connect_timeout, self._connect_too_late)
 
-    # Packets.
-
-    def receive(self, packet: bytes) -> None:
-        """A text message. An event of the main namespace without an acknowledgement takes the short way."""
-        root = self._root
-        if root is not None and packet[1:3] == b"2[":
-            try:
-                args = self._loads(packet[2:])
-                named = type(args[0]) is str
-            except (ValueError, IndexError, RecursionError):
-                named = False
-            if named:
-                root._receive(args, None)
-                return
-        self._receive_slowly(packet)
-
-    def _receive_slowly(self, text: bytes) -> None:
-        options = self._hub.options
-        try:
-            if self._packet is not None:
-                raise SocketPacketError(f"text while {self._missing()} attachments were to come: {shown(text)}")
-            packet = decode(text, self._hub.codec, options.max_attachments, options.max_name_length)
-            if packet.attachments:
-                self._await_attachments(packet)
-            elif packet.type in (BINARY_EVENT, BINARY_ACK):
-                self._dispatch(packet._replace(data=with_attachments(packet.data, ())))
-            else:
-                self._dispatch(packet)
-        except SocketPacketError as error:
-            self.connection.reject("parse error", str(error), text)
-
-    def receive_binary(self, data: bytes) -> None:
-        """A binary message: an attachment of the packet before it."""
-        packet = self._packet
-        if packet is None:
-            self.connection.reject("parse error", f"a binary message of {len(data)} bytes that no packet announced")
-            return
-        self._attachments.append(data)
-        if not self._missing():
-            self._forget_packet()
-            attachments, self._attachments = self._attachments, []
-            try:
-                self._dispatch(packet._replace(data=with_attachments(packet.data, attachments), attachments=0))
-            except SocketPacketError as error:
-                self.connection.reject("parse error", str(error))
-
-    def _missing(self) -> int:
-        return 0 if self._packet is None else self._packet.attachments - len(self._attachments)
-
-    def _await_attachments(self, packet: Packet) -> None:
-        self._packet = packet
-        self._root = None
-        self._attachment_timer = self._hub.wheel.call_later(
-            self._hub.options.attachment_timeout, self._attachments_too_late
-        )
-
-    def _forget_packet(self) -> None:
-        self._packet = None
-        self._root = self.sockets.get("/")
-        if self._attachment_timer is not None:
-            self._attachment_timer.cancel()
-            self._attachment_timer = None
-
-    def _attachments_too_late(self) -> None:
-        text = f"{self._missing()} attachments did not come within {self._hub.options.attachment_timeout:g} s"
-        self.connection.reject("parse error", text)
+    def opened(self) -> None:
+        """The session has begun. A client of protocol 4 is in the main namespace without asking."""
+        if self._old:
+            self._connect("/", {})
 
     def _dispatch(self, packet: Packet) -> None:
         kind, namespace, number, data, _ = packet
+        if self._old:
+            namespace, query = split_query(namespace)
+            self._check_length(namespace)
+            data = query if kind == CONNECT else data
         if kind == CONNECT:
             self._connect(namespace, data or {})
             return
@@ -160,7 +90,7 @@ class Peer:
         if socket is None:
             if kind == DISCONNECT and namespace in self._connecting:
                 self._abandon(namespace)
-            elif self._left is None or namespace not in self._left:
+            elif not self._crossed(kind, namespace):
                 raise SocketPacketError(f"a packet for the namespace {shown(namespace)}, which was not joined")
         elif kind in (EVENT, BINARY_EVENT):
             socket._receive(data if isinstance(data[0], str) else [str(data[0]), *data[1:]], number)
@@ -173,18 +103,10 @@ class Peer:
         else:
             raise SocketPacketError("CONNECT_ERROR from a client; only a server sends it")
 
-    def check_name(self, event: str) -> bool:
-        """Whether it may be an event's name. Asked where nobody listens: a name with a handler is a good one."""
-        if event in RESERVED_EVENTS:
-            self.connection.reject("parse error", f"the event name {event!r} is reserved")
-            return False
-        allowed = self._hub.options.max_name_length
-        if len(event) * 4 > allowed and len(event.encode(errors="surrogatepass")) > allowed:
-            self.connection.reject(
-                "parse error", f"an event name of over {allowed} bytes; Server(max_name_length=...) changes it"
-            )
-            return False
-        return True
+    def _crossed(self, kind: int, namespace: str) -> bool:
+        """Whether it was on its way when the client was taken out or refused. Who was never in can only give up."""
+        was_in = None if self._left is None else self._left.get(namespace)
+        return was_in is True or (was_in is False and kind == DISCONNECT)
 
     # Joining namespaces.
 
@@ -199,7 +121,7 @@ class Peer:
         else:
             namespace = self._hub.namespaces.get(name)
             if namespace is not None and not namespace._all_middlewares():
-                self._admit(self._make_socket(namespace, auth))
+                self._admit_at_once(namespace, auth)
             elif namespace is None and not self._hub.parents:
                 self._refuse(name, "Invalid namespace", cause="invalid_namespace")
             else:
@@ -207,6 +129,15 @@ class Peer:
                 task = start(self._decide(attempt, name, namespace, auth), self._hub.loop)
                 if not task.done():
                     attempt.task = task
+
+    def _admit_at_once(self, namespace: Namespace, auth: Auth) -> None:
+        try:
+            socket = self._make_socket(namespace, auth)
+        except Exception as error:
+            self._hub.reporter.failure(f"a socket of {shown(namespace.name)} could not be made", error)
+            self._refuse(namespace.name, "Internal error")
+        else:
+            self._admit(socket)
 
     async def _decide(self, attempt: _Attempt, name: str, namespace: Namespace | None, auth: Auth) -> None:
         """Asks the dynamic namespaces, then the middlewares. One that was abandoned says nothing to the client."""
@@ -271,7 +202,8 @@ class Peer:
         issued = time.time()
         restored: Restored | None = None
         log, pid = namespace.log, auth.get("pid")
-        if log is not None and isinstance(pid, str):
+        # Clients of protocol 4 know nothing of it: theirs is a word in a query.
+        if log is not None and isinstance(pid, str) and not self._old:
             stale = namespace.by_pid.get(pid)
             if stale is not None and stale.conn is not self.connection:
                 # The client noticed the break before we did: who has the secret is the one who left.
@@ -286,7 +218,7 @@ class Peer:
         namespace = socket.nsp
         name = namespace.name
         self.sockets[name] = socket
-        if name == "/" and self._packet is None:
+        if name == "/" and self._packet is None and self._hub.parser is None:
             self._root = socket
         if self._left is not None:
             self._left.pop(name, None)
@@ -294,27 +226,51 @@ class Peer:
             self._connect_timer.cancel()
             self._connect_timer = None
         namespace._added(socket)
-        reply = {"sid": socket.id}
-        if namespace.log is not None:
+        reply = None if self._old else {"sid": socket.id}
+        if reply is not None and namespace.log is not None:
             reply["pid"] = socket._pid
             if socket._restored is not None:
                 rooms = socket._restored.session.rooms | socket.rooms
                 for missed in namespace.log.missed(socket._restored.after, rooms):
                     self.connection.send(missed)
                 socket._restored = None
-        self.connection.send(encode(CONNECT, name, reply, self._hub.codec))
+        self._send(CONNECT, name, reply)
         socket._open()
 
     def _refuse(self, name: str, message: str, data: object = None, cause: str = "") -> None:
-        body: dict[str, Any] = {"message": message}
-        if data is not None:
+        body: Any = {"message": message}
+        if self._old and self._hub.parser is not None:
+            # Parsers of that time take a text alone.
+            body = message
+        elif self._old and cause != "invalid_namespace":
+            # Protocol 4 has one value for it: the data, or a text.
+            body = message if data is None else data
+        elif data is not None:
             body["data"] = data
         if cause:
             text = f"refused the namespace {shown(name)}: {message}"
             if cause == "invalid_namespace":
                 text += f"; there are: {', '.join(sorted(self._hub.namespaces)[:10])}"
             self._hub.reporter.fault(cause, self.connection.remote_address, text)
-        self.connection.send(encode(CONNECT_ERROR, name, body, self._hub.codec))
+        self._remember(name, was_in=False)
+        if data is None:
+            self._send(CONNECT_ERROR, name, body)
+            return
+        try:
+            self.connection.send(self._hub.encode(CONNECT_ERROR, name, body))
+        except EncodeError as error:
+            self._hub.reporter.failure(f"the data of a ConnectRefused in {shown(name)} cannot be sent", error)
+            self._refuse(name, "Internal error")
+
+    def _send(self, kind: int, name: str, data: Any) -> None:
+        """A packet that only a parser of the user's can fail to write: the client would wait for it for ever."""
+        try:
+            packet = self._hub.encode(kind, name, data)
+        except EncodeError as error:
+            self._hub.reporter.failure(f"a packet of type {kind} in {shown(name)} cannot be sent", error)
+            self.connection.end("forced close", "a packet could not be encoded")
+        else:
+            self.connection.send(packet)
 
     def _abandon(self, name: str) -> None:
         attempt = self._connecting.pop(name)
@@ -331,9 +287,12 @@ class Peer:
     def left(self, socket: Socket) -> None:
         """This server took the socket out of its namespace."""
         self._remove(socket)
+        self._remember(socket.nsp.name, was_in=True)
+
+    def _remember(self, name: str, was_in: bool) -> None:
         if self._left is None:
             self._left = {}
-        self._left[socket.nsp.name] = None
+        self._left[name] = was_in
         if len(self._left) > MAX_LEFT:
             del self._left[next(iter(self._left))]
 
@@ -354,11 +313,9 @@ class Peer:
 
     def closed(self, reason: CloseReason, details: str) -> None:
         """The connection ended, and every socket with it."""
-        for timer in (self._connect_timer, self._attachment_timer):
-            if timer is not None:
-                timer.cancel()
-        self._root = self._packet = None
-        self._attachments = []
+        if self._connect_timer is not None:
+            self._connect_timer.cancel()
+        self._forget_everything()
         for name in list(self._connecting):
             self._abandon(name)
         for socket in list(self.sockets.values()):

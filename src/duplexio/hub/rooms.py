@@ -72,15 +72,18 @@ class RoomTable(Mapping[Room, "frozenset[str]"]):
         """The socket joins these; those it is in already are passed over."""
         for room in rooms:
             members = self._members.get(room)
+            new = members is None
             if members is None:
                 members = self._members[room] = set()
-                if self._listeners:
+            elif socket in members:
+                continue
+            # The table is right before anybody hears of it: a listener may itself make sockets join and leave.
+            members.add(socket)
+            socket._rooms.add(room)
+            if self._listeners:
+                if new:
                     self._tell("create", room)
-            if socket not in members:
-                members.add(socket)
-                socket._rooms.add(room)
-                if self._listeners:
-                    self._tell("join", room, socket.id)
+                self._tell("join", room, socket.id)
 
     def remove(self, socket: Socket, room: Room) -> None:
         """The socket leaves; nothing where it is not in that room."""
@@ -89,12 +92,15 @@ class RoomTable(Mapping[Room, "frozenset[str]"]):
             return
         members.discard(socket)
         socket._rooms.discard(room)
-        if self._listeners:
-            self._tell("leave", room, socket.id)
-        if not members:
+        if not self._listeners:
+            if not members:
+                del self._members[room]
+            return
+        self._tell("leave", room, socket.id)
+        # A listener may have emptied the room before, or another one of that name may be there by now.
+        if not members and self._members.get(room) is members:
             del self._members[room]
-            if self._listeners:
-                self._tell("delete", room)
+            self._tell("delete", room)
 
     def remove_everywhere(self, socket: Socket) -> None:
         for room in list(socket._rooms):

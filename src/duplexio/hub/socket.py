@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from duplexio.engine.connection import Connection
-from duplexio.errors import ConfigurationError, Disconnected, DuplexioError, EncodeError, EventError, LimitExceeded
-from duplexio.hub.acks import Ack, PendingAcks
-from duplexio.hub.dedup import Dedup
-from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, check_event_name, make_handler
-from duplexio.hub.functions import require_arguments, require_plain
+from duplexio.errors import ConfigurationError, Disconnected, LimitExceeded
+from duplexio.hub.dispatch import Handler
+from duplexio.hub.functions import require_arguments
 from duplexio.hub.gate import Gate
 from duplexio.hub.handshake import Handshake, read_handshake
-from duplexio.hub.lane import Lane
 from duplexio.hub.namespace import IMPOSSIBLE
 from duplexio.hub.operators import BroadcastOperator, SocketOperator
+from duplexio.hub.receiver import Receiver, call_back
 from duplexio.hub.recovery import Restored, Session
 from duplexio.hub.rooms import room_names
 from duplexio.hub.targets import PLAIN, Flags, Targets
-from duplexio.hub.values import snapshot, to_arguments, to_value
+from duplexio.hub.values import snapshot
 from duplexio.observe import shown
+from duplexio.protocol import engine_packet3
 from duplexio.protocol.engine_packet import Message, Outgoing
-from duplexio.protocol.socket_packet import ACK, DISCONNECT, EVENT, RESERVED_EVENTS, encode
+from duplexio.protocol.socket_packet import ACK, DISCONNECT, EVENT, RESERVED_EVENTS
 from duplexio.types import Auth, CloseReason, Function, Room, Rooms
 
 if TYPE_CHECKING:
+    from duplexio.hub.hub import Hub
     from duplexio.hub.namespace import Namespace
     from duplexio.hub.peer import Peer
 
 __all__ = ["Socket"]
 
 F = TypeVar("F", bound=Function)
-AnyListener = Callable[..., object]
 
 #: Endings after which a client may come back for what it missed. A disconnect that somebody asked for is none.
 RECOVERABLE: frozenset[CloseReason] = frozenset(
@@ -51,7 +49,7 @@ RECOVERABLE: frozenset[CloseReason] = frozenset(
 )
 
 
-class Socket:
+class Socket(Receiver):
     """A client in a namespace: what handlers get, and what they emit to.
 
     Attributes:
@@ -65,28 +63,19 @@ class Socket:
 
     __slots__ = (
         "__weakref__",
-        "_acks",
-        "_any",
-        "_any_outgoing",
         "_auth",
         "_began",
         "_ending",
         "_gate",
-        "_handlers",
         "_handshake",
         "_held",
         "_issued",
-        "_lane",
-        "_loop",
+        "_offsetless",
         "_peer",
         "_pid",
         "_reason",
         "_restored",
         "_rooms",
-        "_running",
-        "_slow",
-        "_special",
-        "_tasks",
         "_waiters",
         "conn",
         "connected",
@@ -97,6 +86,7 @@ class Socket:
     )
 
     def __init__(self, nsp: Namespace, peer: Peer, auth: Auth, issued: float, restored: Restored | None) -> None:
+        super().__init__()
         self.nsp = nsp
         self.conn: Connection = peer.connection
         self.connected = False
@@ -108,21 +98,14 @@ class Socket:
         self._rooms: set[Room] = set()
         # What is emitted before the CONNECT reply waits for it.
         self._held: list[Outgoing] | None = []
-        self._special = True
-        self._slow = False
-        self._running = 0
-        self._lane: Lane | None = None
         self._handshake: Handshake | None = None
-        self._acks: PendingAcks | None = None
-        self._handlers: Handlers | None = None
-        self._any: list[AnyListener] | None = None
-        self._any_outgoing: list[AnyListener] | None = None
         self._gate: Gate | None = None
-        self._tasks: set[asyncio.Future[Any]] | None = None
         self._waiters: list[asyncio.Future[CloseReason]] | None = None
         self._reason: CloseReason | None = None
         self._ending = False
         self._restored = restored
+        #: Whether the namespace's events end in offsets that this client could do nothing with: it cannot come back.
+        self._offsetless = nsp.log is not None and peer.connection.protocol == engine_packet3.PROTOCOL
         self._pid = ""
         self._began = 0
         if restored is not None:
@@ -131,16 +114,24 @@ class Socket:
             self._pid = restored.pid
             self._began = restored.session.began
         else:
-            # Without the tag of its server: a recovered socket keeps its id, and may be on another one then.
-            self.id = secrets.token_urlsafe(15)
             self.data = nsp.hub.options.data()
-            if nsp.log is not None:
-                self._began = nsp.log.number
-            if nsp.log is not None:
-                self._pid = self.conn.id[:4] + secrets.token_urlsafe(12)
+            if self.conn.protocol == engine_packet3.PROTOCOL:
+                # Clients of protocol 4 are not told their id: they make it of the session's, like this.
+                self.id = self.conn.id if nsp.name == "/" else f"{nsp.name}#{self.conn.id}"
+            else:
+                # Without the tag of its server: a recovered socket keeps its id, and may be on another one then.
+                self.id = nsp.hub.identifiers.take(20)
+                if nsp.log is not None:
+                    self._began = nsp.log.number
+                    self._pid = self.conn.id[:4] + nsp.hub.identifiers.take(16)
 
     def __repr__(self) -> str:
-        return f"<Socket {self.id} in {self.nsp.name}>"
+        return f"<Socket {self._logged_id} in {self.nsp.name}>"
+
+    @property
+    def _logged_id(self) -> str:
+        """The id as a log may show it: of a client of protocol 4 not all of it, since it is the session's, a secret."""
+        return self.id if self.conn.protocol != engine_packet3.PROTOCOL else f"{self.id[:-12]}…"
 
     @property
     def namespace(self) -> Namespace:
@@ -160,47 +151,35 @@ class Socket:
         """The rooms it is in, now; its own id is one of them."""
         return frozenset(self._rooms)
 
-    # Registering.
+    # What `Receiver` asks.
 
-    @overload
-    def on(self, event: str, **options: Unpack[HandlerOptions]) -> Callable[[F], F]: ...
-    @overload
-    def on(self, event: str, handler: F, **options: Unpack[HandlerOptions]) -> F: ...
-    def on(self, event: str, handler: F | None = None, **options: Unpack[HandlerOptions]) -> Any:
-        """Registers a handler of this socket's event; it takes the event's arguments only. See `Namespace.on`."""
-        return self._register(event, handler, options, once=False)
+    @property
+    def _hub(self) -> Hub:
+        return self.nsp.hub
 
-    @overload
-    def once(self, event: str, **options: Unpack[HandlerOptions]) -> Callable[[F], F]: ...
-    @overload
-    def once(self, event: str, handler: F, **options: Unpack[HandlerOptions]) -> F: ...
-    def once(self, event: str, handler: F | None = None, **options: Unpack[HandlerOptions]) -> Any:
-        """Like `on`, for the next such event only."""
-        return self._register(event, handler, options, once=True)
+    @property
+    def _ordered(self) -> bool:
+        return self.nsp.ordered
 
-    def _register(self, event: str, function: Any, options: HandlerOptions, once: bool) -> Any:
-        check_event_name(event)
-        if function is None:
-            return lambda decorated: self._register(event, decorated, options, once)
+    @property
+    def _logged_namespace(self) -> str:
+        return self.nsp.name
+
+    @property
+    def _remote(self) -> str:
+        return self.conn.remote_address
+
+    def _check_event(self, event: str) -> None:
         if event in IMPOSSIBLE or event == "connect":
             raise ConfigurationError(f"{event!r} never reaches a server's socket: it is a client's own event")
-        if self._handlers is None:
-            self._handlers = Handlers()
-        ordered = self.nsp.ordered
-        self._handlers.add(
-            make_handler(function, event, with_socket=False, once=once, ordered=ordered, options=options)
-        )
-        self._update()
-        return function
 
-    def off(self, event: str | None = None, handler: Function | None = None) -> None:
-        """Removes a handler of this socket, all of an event, or all."""
-        if self._handlers is not None:
-            self._handlers.remove(event, handler)
+    def _pause_reading(self) -> None:
+        self.conn.pause_reading()
 
-    def listeners(self, event: str) -> list[Function]:
-        """This socket's own handlers of an event."""
-        return [] if self._handlers is None else self._handlers.functions(event)
+    def _resume_reading(self) -> None:
+        self.conn.resume_reading()
+
+    # Registering.
 
     def use(self, middleware: F) -> F:
         """Registers a packet middleware: `async def (event, args)`, called for every event before its handlers.
@@ -215,56 +194,10 @@ class Socket:
         self._update()
         return middleware
 
-    def on_any(self, listener: AnyListener) -> AnyListener:
-        """Calls `listener(event, *args)` for every event that arrives, before its handlers. A plain function."""
-        require_plain(listener, "an on_any listener")
-        self._any = [*(self._any or ()), listener]
-        self._update()
-        return listener
-
-    def prepend_any(self, listener: AnyListener) -> AnyListener:
-        """Like `on_any`, before those that are there."""
-        require_plain(listener, "an on_any listener")
-        self._any = [listener, *(self._any or ())]
-        self._update()
-        return listener
-
-    def off_any(self, listener: AnyListener | None = None) -> None:
-        """Removes one, or all."""
-        self._any = [known for known in self._any or () if listener is not None and known != listener]
-        self._update()
-
-    def listeners_any(self) -> list[AnyListener]:
-        """Those of `on_any`, in the order of their calls."""
-        return list(self._any or ())
-
-    def on_any_outgoing(self, listener: AnyListener) -> AnyListener:
-        """Calls `listener(event, *args)` for every event sent to this client, broadcasts too. A plain function."""
-        require_plain(listener, "an on_any_outgoing listener")
-        self._any_outgoing = [*(self._any_outgoing or ()), listener]
-        self._update()
-        return listener
-
-    def prepend_any_outgoing(self, listener: AnyListener) -> AnyListener:
-        """Like `on_any_outgoing`, before those that are there."""
-        require_plain(listener, "an on_any_outgoing listener")
-        self._any_outgoing = [listener, *(self._any_outgoing or ())]
-        self._update()
-        return listener
-
-    def off_any_outgoing(self, listener: AnyListener | None = None) -> None:
-        """Removes one, or all."""
-        self._any_outgoing = [known for known in self._any_outgoing or () if listener is not None and known != listener]
-        self._update()
-
-    def listeners_any_outgoing(self) -> list[AnyListener]:
-        """Those of `on_any_outgoing`, in the order of their calls."""
-        return list(self._any_outgoing or ())
-
     def _update(self) -> None:
         """Which of the short ways are open still."""
         self._slow = bool(self._handlers is not None or self._any or self._gate is not None)
-        self._special = bool(self._any_outgoing or self._held is not None or not self.connected)
+        self._special = bool(self._any_outgoing or self._held is not None or not self.connected or self._offsetless)
 
     # Sending.
 
@@ -280,37 +213,57 @@ class Socket:
         if ack is not None or self._special or not nsp.plain or event in RESERVED_EVENTS or get_ident() != hub.thread:
             self._emit(event, args, PLAIN, ack)
             return
+        packet: Outgoing | None = None
         try:
-            packet: Outgoing = nsp.event_head + hub.codec.dumps([event, *args])
+            packet = nsp.event_head + hub.codec.dumps([event, *args])
         except TypeError:
-            packet = encode(EVENT, nsp.name, [event, *args], hub.codec)
-        self.conn.send(packet)
+            # Not encoded in here: what cannot be sent at all is to be told by one error alone.
+            pass
+        self.conn.send(hub.encode(EVENT, nsp.name, [event, *args], refused=True) if packet is None else packet)
 
     def _emit(self, event: str, args: Sequence[Any], flags: Flags, ack: Callable[..., object] | None) -> None:
         hub = self.nsp.hub
         hub.check_event(event)
         if not hub.on_loop():
             # What is wrong with it is said here; what is changed after this call is not sent.
-            hub.codec.encode(list(args))
+            hub.check_encodable(args)
             copied = snapshot(args)
             hub.call(lambda: self._emit(event, copied, flags, ack))
             return
         if self._reason is not None:
             hub.reporter.count("emits_after_disconnect")
             return
+        if ack is None and self._offsetless:
+            self._deliver(b"", event, args, flags)
+            return
         if ack is None:
             packet = self.nsp._encode_event(event, args, Targets(rooms=frozenset((self.id,))), flags)
             self._deliver(packet, event, args, flags, stored=not flags.volatile)
             return
         number = hub.next_ack_id()
-        packet = self.nsp._encode(event, args, number)
-        answered = partial(_call_back, hub.reporter.failure, event, ack, flags.timeout is not None)
+        packet = self.nsp._encode(event, args, flags, number)
+        answered = partial(call_back, hub, event, ack, flags.timeout is not None)
         timeout = hub.options.ack_timeout if flags.timeout is None else flags.timeout
         self._pending_acks().expect(number, event, answered, timeout)
-        self._deliver(packet, event, args, flags)
+        self._deliver(packet, event, args, flags, number=number)
 
-    def _deliver(self, packet: Outgoing, event: str, args: Sequence[Any], flags: Flags, stored: bool = False) -> None:
-        """Hands over an encoded event, by the long way. `stored`: recovery has it, and will send it."""
+    def _deliver(
+        self,
+        packet: Outgoing,
+        event: str,
+        args: Sequence[Any],
+        flags: Flags,
+        stored: bool = False,
+        number: int | None = None,
+        shared: bool = False,
+    ) -> None:
+        """Hands over an encoded event, by the long way.
+
+        `stored`: recovery has it, and will send it. `shared`: it is a broadcast's, a Message that others get, too.
+        """
+        if self._offsetless:
+            packet = self.nsp._encode(event, args, flags, number)
+            packet = self.nsp._keyed(packet, event, args) if number is None else packet
         if self._any_outgoing:
             for listener in self._any_outgoing:
                 self._call_listener(listener, event, args)
@@ -321,16 +274,10 @@ class Socket:
             self.nsp.hub.reporter.count("emits_after_disconnect")
         elif flags.volatile and self.conn.congested:
             self.nsp.hub.reporter.count("volatile_dropped")
-        elif isinstance(packet, Message):
+        elif shared and isinstance(packet, Message):
             self.conn.send_shared(packet)
         else:
             self.conn.send(packet)
-
-    def _call_listener(self, listener: AnyListener, event: str, args: Sequence[Any]) -> None:
-        try:
-            listener(event, *args)
-        except Exception as error:
-            self._handler_failed(error, event, None)
 
     def send(self, *args: Any) -> None:
         """Emits `message`."""
@@ -343,7 +290,13 @@ class Socket:
         server's `ack_timeout` by default), Disconnected when the socket ends first, LimitExceeded where too many are
         awaited, ReservedEvent, EncodeError. Cancelling it only stops the waiting.
         """
-        return await self._emit_with_ack(event, args, PLAIN if timeout is None else Flags(timeout=timeout))
+        hub = self.nsp.hub
+        if self._special or type(event) is not str or event in RESERVED_EVENTS:
+            return await self._emit_with_ack(event, args, PLAIN if timeout is None else Flags(timeout=timeout))
+        number = hub.next_ack_id()
+        packet = hub.encode_numbered(self.nsp.event_head, EVENT, self.nsp.name, [event, *args], number)
+        seconds = hub.options.ack_timeout if timeout is None else timeout
+        return await self._answer(number, event, seconds, self.conn.send, packet)
 
     async def _emit_with_ack(self, event: str, args: Sequence[Any], flags: Flags) -> Any:
         hub = self.nsp.hub
@@ -351,31 +304,9 @@ class Socket:
         if self._reason is not None:
             raise Disconnected(self._reason)
         number = hub.next_ack_id()
-        packet = self.nsp._encode(event, args, number)
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-
-        def answered(error: DuplexioError | None, arguments: list[Any]) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(arguments)
-            else:
-                future.set_exception(error)
-
+        packet = self.nsp._encode(event, args, flags, number)
         timeout = hub.options.ack_timeout if flags.timeout is None else flags.timeout
-        pending = self._pending_acks()
-        pending.expect(number, event, answered, timeout)
-        self._deliver(packet, event, args, flags)
-        try:
-            return to_value(await future)
-        except asyncio.CancelledError:
-            pending.forget(number)
-            raise
-
-    def _pending_acks(self) -> PendingAcks:
-        if self._acks is None:
-            self._acks = PendingAcks(self.nsp.hub.wheel, self.nsp.hub.options.max_pending_acks)
-        return self._acks
+        return await self._answer(number, event, timeout, self._deliver, packet, event, args, flags, False, number)
 
     async def drain(self) -> None:
         """Waits while this client is over its high-water mark; returns at once otherwise, and when it has gone."""
@@ -492,93 +423,17 @@ class Socket:
         text = f"no handler for the event {shown(event)} in {nsp.name}; there are: {known}"
         nsp.hub.reporter.unheard(f"{nsp.name} {event}", text, nsp.hub.options.debug)
 
-    def _run_all(self, handlers: Sequence[Handler], args: list[Any], ack: int | None) -> None:
-        # With several, the first that answers is the acknowledgement.
-        shared: int | Ack | None = ack
-        if len(handlers) > 1 and ack is not None:
-            shared = Ack(self._reply_arguments, ack)
-        for handler in handlers:
-            if handler.once:
-                self._forget(handler)
-            if handler.dedup is None:
-                self._run(handler, args, shared)
-            else:
-                self._run_once(handler, handler.dedup, args, shared)
-
-    def _run_once(self, handler: Handler, dedup: Dedup, args: list[Any], ack: int | Ack | None) -> None:
-        try:
-            admitted = dedup.admit(self, args, ack, self._loop.time())
-        except Exception as error:
-            self._handler_failed(error, handler.event, ack)
-            return
-        if admitted is not False:
-            self._run(handler, args, admitted)
-
     def _forget(self, handler: Handler) -> None:
         if self._handlers is not None and handler in self._handlers.table.get(handler.event, ()):
             self._handlers.remove(handler.event, handler=handler)
         else:
             self.nsp._forget_handler(handler)
 
-    def _run(self, handler: Handler, args: list[Any], ack: int | Ack | None) -> None:
-        if self._lane is None and not handler.laned:
-            running = handler.launch(self, args, ack)
-            if running is not None:
-                self._in_flight(running)
-        else:
-            self._make_lane().submit(handler, args, ack)
-
-    def _make_lane(self) -> Lane:
-        if self._lane is None:
-            self._lane = Lane(self, self._running)
-        return self._lane
-
-    def _in_flight(self, running: asyncio.Future[Any]) -> None:
-        self._running += 1
-        self._keep(running)
-        running.add_done_callback(self._flight_ended)
-        if self._running >= self.nsp.hub.options.max_handlers_in_flight:
-            self._make_lane().advance()
-
-    def _flight_ended(self, ended: asyncio.Future[Any]) -> None:
-        if self._lane is not None:
-            self._lane.ended(ended)
-        else:
-            self._running -= 1
-
-    def _keep(self, running: asyncio.Future[Any]) -> None:
-        """Holds it until it ends; cancels it with the socket where that was asked for."""
-        hub = self.nsp.hub
-        hub.keep(running)
-        if hub.options.cancel_on_disconnect:
-            if self._tasks is None:
-                self._tasks = set()
-            self._tasks.add(running)
-            running.add_done_callback(self._tasks.discard)
-
     # Acknowledging.
-
-    def _reply(self, ack: int | Ack, value: Any, event: str) -> None:
-        """What a handler of `event` returned is its acknowledgement."""
-        try:
-            if isinstance(ack, Ack):
-                if ack.answered:
-                    self.nsp.hub.reporter.fault(
-                        "late_ack", self.conn.remote_address, "a second handler answered an event"
-                    )
-                else:
-                    ack(*to_arguments(value))
-            else:
-                self._reply_arguments(ack, to_arguments(value))
-        except EncodeError as error:
-            self._handler_failed(error, event, None)
 
     def _reply_arguments(self, number: int, arguments: list[Any]) -> None:
         nsp = self.nsp
-        try:
-            packet: Outgoing = b"%b%d%b" % (nsp.ack_head, number, nsp.hub.codec.dumps(arguments))
-        except TypeError:
-            packet = encode(ACK, nsp.name, arguments, nsp.hub.codec, number)
+        packet = nsp.hub.encode_numbered(nsp.ack_head, ACK, nsp.name, arguments, number)
         if get_ident() == nsp.hub.thread:
             self._send_reply(packet)
         else:
@@ -587,23 +442,6 @@ class Socket:
     def _send_reply(self, packet: Outgoing) -> None:
         if self._reason is None:
             self.conn.send(packet)
-
-    def _acknowledged(self, number: int, arguments: list[Any]) -> None:
-        """The client acknowledged an event of ours."""
-        if self._acks is None or not self._acks.resolve(number, arguments):
-            self.nsp.hub.reporter.count("unknown_acks")
-
-    def _handler_failed(self, error: BaseException, event: str, ack: int | Ack | None) -> None:
-        """A handler raised. Nobody's connection ends for that."""
-        if isinstance(error, EventError):
-            if ack is not None:
-                self._reply(ack, error.args, event)
-            return
-        if isinstance(ack, Ack):
-            ack.fail()
-        hub = self.nsp.hub
-        hub.reporter.failure(f"the handler of {shown(event)} in {self.nsp.name} raised for socket {self.id}", error)
-        hub.tell_error(error, self, event)
 
     # Ending.
 
@@ -620,7 +458,7 @@ class Socket:
         if close:
             self._peer.disconnect_all()
         else:
-            self.conn.send(encode(DISCONNECT, self.nsp.name, None, self.nsp.hub.codec))
+            self._peer._send(DISCONNECT, self.nsp.name, None)
             self._close("server namespace disconnect", "")
             self._peer.left(self)
 
@@ -661,7 +499,7 @@ class Socket:
         if was_connected:
             self._run_lifecycle("disconnecting", [reason, details])
         log = self.nsp.log
-        if was_connected and log is not None and reason in RECOVERABLE:
+        if was_connected and log is not None and self._pid and reason in RECOVERABLE:
             rooms = frozenset(self._rooms)
             log.keep(self._pid, Session(self.id, rooms, self.data, self._began, self._loop.time()))
         self._reason = reason
@@ -698,22 +536,3 @@ class Socket:
     def _record(self) -> dict[str, Any]:
         """What `fetch_sockets` tells of it."""
         return {"id": self.id, "handshake": self.handshake.record(), "rooms": list(self._rooms), "data": self.data}
-
-
-def _call_back(
-    failed: Callable[[str, BaseException], None],
-    event: str,
-    callback: Callable[..., object],
-    with_error: bool,
-    error: DuplexioError | None,
-    arguments: list[Any],
-) -> None:
-    """Calls the `ack` callback of `emit` as the JavaScript API does: with the error first where a timeout was given."""
-    if error is not None and not with_error:
-        return
-    try:
-        result = callback(error, *arguments) if with_error else callback(*arguments)
-        if isinstance(result, Awaitable):
-            asyncio.ensure_future(result)
-    except Exception as raised:
-        failed(f"the acknowledgement callback of {event!r} raised", raised)
