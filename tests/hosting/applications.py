@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,25 @@ fastapi_app_with_lifespan.mount("/socket.io", _early_too)
 
 #: Two servers in one application: each has its sessions to end.
 two_servers_app = Starlette(routes=[Mount("/socket.io", app=make_server()), Mount("/other", app=make_server())])
+
+#: It says in the log who has left, and why; who does not read has little that waits for him.
+telling = make_server(max_outbox_bytes=200_000)
+
+
+@telling.on("disconnect")
+async def left(socket: Socket, reason: str) -> None:
+    print("left:", reason, flush=True)
+
+
+@telling.on("flood")
+async def flood(socket: Socket, text: str, count: int, patient: bool) -> None:
+    """As fast as it is read, or as the loop turns."""
+    for _ in range(count):
+        socket.emit("flooded", text)
+        await (socket.drain() if patient else asyncio.sleep(0))
+
+
+telling_app = Starlette(routes=[Mount("/socket.io", app=telling)])
 
 _hidden = make_server()
 

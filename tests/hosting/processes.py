@@ -58,8 +58,12 @@ class ServerProcess:
 
     def wait_listening(self) -> int:
         """Until it takes connections; its port."""
-        port = int(self.wait_for(r"running on https?://\S+?:(\d+)")[1])
-        self.wait_for("Application startup complete|lifespan' protocol appears unsupported")
+        # uvicorn's words, hypercorn's, granian's, daphne's.
+        port = int(self.wait_for(r"(?:running on|Running on|Listening at:|Listening on TCP address) \S+?:(\d+)")[1])
+        self.wait_for(
+            "Application startup complete|lifespan' protocol appears unsupported"
+            "|Running on|Started worker-1|Listening on TCP address"
+        )
         return port
 
     def signal(self, number: signal.Signals) -> None:
@@ -95,6 +99,19 @@ def duplexio_run(application: str, port: int, *options: str) -> list[str]:
 
 def plain_uvicorn(application: str, port: int, *options: str) -> list[str]:
     return ["-m", "uvicorn", application, "--port", str(port), "--no-access-log", *options]
+
+
+def hypercorn(application: str, port: int, *options: str) -> list[str]:
+    # Its own worker processes do not hear of signals.
+    return ["-m", "hypercorn", application, "--workers", "0", "--bind", f"127.0.0.1:{port}", *options]
+
+
+def granian(application: str, port: int, *options: str) -> list[str]:
+    return ["-m", "granian", application, "--interface", "asgi", "--port", str(port), *options]
+
+
+def daphne(application: str, port: int, *options: str) -> list[str]:
+    return ["-m", "daphne", application, "--port", str(port), *options]
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ from duplexio.integrations.asgi import HANDOVER
 
 from .applications import make_server
 from .clients import SECONDS, TRANSPORTS, connected, first_answer, websocket
-from .hosts import Host, plain
+from .hosts import Host, plain, wait_until
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -220,10 +220,10 @@ async def test_a_server_that_cannot_answer_a_websocket_by_http(host: Host, less:
             async with connected(url, transport) as client:
                 assert await client.ask("echo", 1) == [1]
     assert watched.faults == []
-    assert io.counts["fault.origin"] == 2  # type: ignore[index]
+    assert io.counts["fault.origin"] == 2
 
 
-# Servers that this environment has not, by the scopes they make.
+# Whatever other servers may do, by the scopes they make.
 
 
 class Call:
@@ -321,6 +321,23 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_poll() -> None:
     await io.close()
 
 
+@pytest.mark.parametrize("digits", [12, 19, 5000])
+async def test_an_announced_length_that_no_body_has(digits: int) -> None:
+    """Refused by the head, whatever the server lets through."""
+    io = make_server()
+    call = Call(io, smallest_scope("http", "/socket.io/", b"EIO=4&transport=polling"))
+    await call.next()
+    sid = json.loads((await call.next())["body"][1:])["sid"].encode()
+    await call.end()
+    scope = smallest_scope("http", "/socket.io/", b"EIO=4&transport=polling&sid=" + sid)
+    call = Call(io, {**scope, "method": "POST", "headers": [(b"content-length", b"9" * digits)]})
+    assert (await call.next())["status"] == 413
+    await call.next()
+    await call.end()
+    assert io.engine.clients_count == 1
+    await io.close()
+
+
 async def test_a_send_that_raises_ends_the_session() -> None:
     """How a server says that the peer is gone: OSError, since version 2.4 of the specification."""
     io = make_server()
@@ -340,6 +357,75 @@ async def test_a_send_that_raises_ends_the_session() -> None:
     inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
     await asyncio.wait_for(task, SECONDS)
     assert io.engine.clients_count == 0
+    await io.close()
+
+
+async def test_a_server_that_sends_no_close_while_a_receive_waits() -> None:
+    """As granian: what is waiting has to be given up first."""
+    io = make_server(drain_seconds=0)
+    waiting = asyncio.Lock()
+    inbox: asyncio.Queue[Message] = asyncio.Queue()
+    closed = asyncio.Event()
+
+    async def receive() -> Message:
+        async with waiting:
+            return await inbox.get()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.close":
+            async with waiting:
+                closed.set()
+                inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+    scope = smallest_scope("websocket", "/socket.io/", b"EIO=4&transport=websocket")
+    task = asyncio.ensure_future(io(scope, receive, send))
+    inbox.put_nowait({"type": "websocket.connect"})
+    inbox.put_nowait({"type": "websocket.receive", "text": "40"})
+    await wait_until(lambda: io.sockets.sockets and waiting.locked())
+    await io.close()
+    await asyncio.wait_for(closed.wait(), SECONDS)
+    await asyncio.wait_for(task, SECONDS)
+
+
+async def test_a_server_that_takes_few_codes_to_close_with() -> None:
+    """As daphne, which raises for those that RFC 6455 has for endpoints."""
+    io = make_server(max_http_buffer_size=1000)
+    inbox: asyncio.Queue[Message] = asyncio.Queue()
+    codes: list[int] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.close":
+            codes.append(message["code"])
+            if message["code"] != 1000:
+                raise ValueError("invalid close code")
+            inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+    scope = smallest_scope("websocket", "/socket.io/", b"EIO=4&transport=websocket")
+    task = asyncio.ensure_future(io(scope, inbox.get, send))
+    inbox.put_nowait({"type": "websocket.connect"})
+    inbox.put_nowait({"type": "websocket.receive", "text": "4" * 1001})
+    await asyncio.wait_for(task, SECONDS)
+    assert codes == [1009, 1000]
+    assert io.engine.clients_count == 0
+    await io.close()
+
+
+async def test_a_call_that_is_cancelled_while_it_closes() -> None:
+    """The server's own wish to end it is not mistaken for ours."""
+    io = make_server()
+    inbox: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def send(message: Message) -> None: ...
+
+    scope = smallest_scope("websocket", "/socket.io/", b"EIO=4&transport=websocket")
+    task = asyncio.ensure_future(io(scope, inbox.get, send))
+    inbox.put_nowait({"type": "websocket.connect"})
+    inbox.put_nowait({"type": "websocket.receive", "text": "40"})
+    await wait_until(lambda: io.sockets.sockets)
+    next(iter(io.sockets.sockets.values())).disconnect(close=True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, SECONDS)
     await io.close()
 
 

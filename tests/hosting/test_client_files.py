@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
 from duplexio import Server
@@ -46,13 +48,43 @@ async def test_every_form_and_its_map(host: Host, make: Any) -> None:
     version = json.loads((PACKAGE / "package.json").read_text())["version"]
     async with host(make(io), io) as url:
         for name in (*BUNDLES, *(f"{bundle}.map" for bundle in BUNDLES)):
-            response = await get(f"{url}/socket.io/{name}")
+            response = await get(f"{url}/socket.io/{name}", accept_encoding="identity")
             assert response.status_code == 200, name
             assert response.content == (PACKAGE / "dist" / name).read_bytes()
+            assert "content-encoding" not in response.headers
             assert response.headers["content-type"] == (MAP if name.endswith(".map") else SCRIPT)
             assert response.headers["etag"] == f'"{version}"'
             assert response.headers["cache-control"] == "public, max-age=0"
             assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"), [("gzip, br, deflate", "br"), ("br", "br"), ("gzip", "gzip"), ("*", "br")]
+)
+async def test_in_the_coding_that_the_client_likes(host: Host, accepted: str, coding: str) -> None:
+    io = Server(client_directory=PACKAGE)
+    whole = (PACKAGE / "dist" / "socket.io.js").read_bytes()
+    async with host(io, io) as url:
+        for _ in range(2):
+            response = await get(f"{url}/socket.io/socket.io.js", accept_encoding=accepted)
+            assert response.headers["content-encoding"] == coding
+            assert response.headers["vary"] == "Accept-Encoding"
+            assert response.headers["etag"].startswith('W/"')
+            assert int(response.headers["content-length"]) < len(whole) / 2
+            assert response.content == whole
+        known = response.headers["etag"]
+        again = await get(f"{url}/socket.io/socket.io.js", accept_encoding=accepted, if_none_match=known)
+        assert (again.status_code, again.content) == (304, b"")
+        head = await get(f"{url}/socket.io/socket.io.js", "HEAD", accept_encoding=accepted)
+        assert (head.content, head.headers["content-encoding"]) == (b"", coding)
+
+
+async def test_compressed_only_where_compression_is_on(host: Host) -> None:
+    io = Server(client_directory=PACKAGE, http_compression=False)
+    async with host(io, io) as url:
+        response = await get(f"{url}/socket.io/socket.io.js", accept_encoding="gzip")
+        assert "content-encoding" not in response.headers
+        assert "vary" not in response.headers
 
 
 async def test_under_a_mount_elsewhere(host: Host) -> None:
@@ -67,13 +99,63 @@ async def test_what_is_known_already_is_not_sent_again(host: Host) -> None:
     io = Server(client_directory=PACKAGE)
     async with host(io, io) as url:
         page = f"{url}/socket.io/socket.io.js"
-        tag = (await get(page)).headers["etag"]
+        tag = (await get(page, accept_encoding="identity")).headers["etag"]
         for known in tag, f"W/{tag}", f'"other", {tag}', f'W/"other",W/{tag}':
-            response = await get(page, if_none_match=known)
+            response = await get(page, accept_encoding="identity", if_none_match=known)
             assert (response.status_code, response.content) == (304, b""), known
             assert response.headers["etag"] == tag
         for other in '"other"', tag.strip('"'), f'"{tag}"':
             assert (await get(page, if_none_match=other)).status_code == 200, other
+
+
+async def test_a_page_that_may_connect_may_load_it(host: Host) -> None:
+    """A module is fetched as any other resource is; only a plain script needs nobody's leave."""
+    io = Server(client_directory=PACKAGE, cors_allowed_origins=["http://page.example"], cors_credentials=True)
+    async with host(io, io) as url:
+        module = f"{url}/socket.io/socket.io.esm.min.js"
+        first = await get(module, origin="http://page.example")
+        known = await get(module, origin="http://page.example", if_none_match=first.headers["etag"])
+        foreign = await get(f"{url}/socket.io/socket.io.js", origin="http://other.example")
+        assert (first.status_code, known.status_code, foreign.status_code) == (200, 304, 200)
+        for response in first, known:
+            assert response.headers["access-control-allow-origin"] == "http://page.example"
+            assert response.headers["access-control-allow-credentials"] == "true"
+        assert "access-control-allow-origin" not in foreign.headers
+        for response in first, known, foreign:
+            assert response.headers["vary"] == "Origin, Accept-Encoding"
+        assert (await get(module)).headers["vary"] == "Accept-Encoding"
+
+
+async def test_a_function_for_origins_that_raises_takes_nothing_away(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(origin: str) -> bool:
+        raise RuntimeError("of the user's")
+
+    io = Server(client_directory=PACKAGE, cors_allowed_origins=failing)
+    async with host(io, io) as url:
+        response = await get(f"{url}/socket.io/socket.io.js", origin="http://page.example")
+        assert response.status_code == 200
+        assert "access-control-allow-origin" not in response.headers
+    assert "cors_allowed_origins raised" in caplog.text
+
+
+async def test_under_a_cors_middleware_its_headers_are_there_once(host: Host) -> None:
+    io = Server(client_directory=PACKAGE)
+    cors = Middleware(CORSMiddleware, allow_origins=["http://page.example"])
+    app = Starlette(routes=[Mount("/socket.io", app=io)], middleware=[cors])
+    async with host(app, io) as url:
+        response = await get(f"{url}/socket.io/socket.io.esm.min.js", origin="http://page.example")
+        assert response.headers.get_list("access-control-allow-origin") == ["http://page.example"]
+
+
+async def test_a_query_changes_nothing(host: Host) -> None:
+    """Pages add one, so that a browser asks anew."""
+    io = Server(client_directory=PACKAGE)
+    async with host(io, io) as url:
+        for query in "?v=4.8", "?EIO=4&transport=polling", "?":
+            response = await get(f"{url}/socket.io/socket.io.min.js{query}")
+            assert response.content == (PACKAGE / "dist" / "socket.io.min.js").read_bytes(), query
 
 
 async def test_head_and_other_methods(host: Host) -> None:

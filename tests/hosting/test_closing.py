@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import tempfile
@@ -15,10 +16,23 @@ from typing import Any, cast
 import pytest
 
 from duplexio import Server
+from tests.client.leftovers import nothing_left_behind
 
 from .applications import make_server
+from .clients import TRANSPORTS, connected, websocket
 from .crowd import BACK_SECONDS, Crowd, LocalCrowd, Report, crowd
-from .processes import HERE, ServerProcess, assert_quiet, duplexio_run, free_port, plain_uvicorn, running
+from .processes import (
+    HERE,
+    ServerProcess,
+    assert_quiet,
+    daphne,
+    duplexio_run,
+    free_port,
+    granian,
+    hypercorn,
+    plain_uvicorn,
+    running,
+)
 
 Command = Callable[..., list[str]]
 
@@ -37,6 +51,9 @@ HOSTINGS = [
     pytest.param(plain_uvicorn, "applications:starlette_app_with_lifespan", id="uvicorn-starlette-lifespan"),
     pytest.param(plain_uvicorn, "applications:fastapi_app", id="uvicorn-fastapi"),
     pytest.param(plain_uvicorn, "applications:fastapi_app_with_lifespan", id="uvicorn-fastapi-lifespan"),
+    pytest.param(hypercorn, "applications:io", id="hypercorn-root"),
+    pytest.param(granian, "applications:starlette_app_with_lifespan", id="granian-starlette-lifespan"),
+    pytest.param(daphne, "applications:starlette_app", id="daphne-starlette"),
 ]
 
 
@@ -225,6 +242,39 @@ async def test_closing_twice_at_once_and_again() -> None:
             await asyncio.gather(io.close(), io.close())
             await io.close()
         assert io.engine.clients_count == 0
+
+
+async def test_nothing_is_left_of_sessions_in_whatever_state() -> None:
+    """On polling with and without a poll, on WebSocket, moved there, and on the way there: no task, timer or socket."""
+    io = make_server(drain_seconds=0.1)
+    async with nothing_left_behind(), await io.listen() as listening, contextlib.AsyncExitStack() as stack:
+        url = f"127.0.0.1:{listening.port}"
+        for transport in TRANSPORTS:
+            await stack.enter_async_context(connected(url, transport))
+        moving = await stack.enter_async_context(connected(url, "polling"))
+        candidate = await stack.enter_async_context(websocket(url, "/socket.io/", {}, moving.sid))
+        await candidate.send("2probe")
+        assert await candidate.recv() == "3probe"
+        polling = await stack.enter_async_context(connected(url, "polling"))
+        poll = asyncio.create_task(polling.expect("1"))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(GRACE_SECONDS):
+            await listening.close()
+            await poll
+        assert io.engine.clients_count == 0
+
+
+async def test_clients_come_back_to_a_server_that_listens_again() -> None:
+    """The same object, on the same port, with the handlers that it had."""
+    io = make_server(drain_seconds=1)
+    async with await io.listen() as listening, LocalCrowd(listening.url, polling=2, websocket=2, upgrade=2) as clients:
+        await clients.wait_connected()
+        await listening.close()
+        assert len(io.sockets.sockets) == 0
+        async with await io.listen(port=listening.port):
+            assert_told_to_come_back(await clients.wait_connected())
+            await clients.echo()
+            assert len(io.sockets.sockets) == 6
 
 
 async def test_closing_what_never_started() -> None:

@@ -81,9 +81,9 @@ def test_what_is_no_application(arguments: list[str], word: str) -> None:
 def test_an_error_in_the_module_is_shown_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import duplexio\n\nio = duplexio.Server(pth='/x')\n")
     ended = run("run", "broken:io", "--port", "0", folder=tmp_path)
-    assert ended.returncode == 1
-    assert 'broken.py", line 3' in ended.stderr
-    assert "Server has no option pth" in ended.stderr
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("duplexio: broken.py line 3: Server has no option pth")
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_module_that_the_module_misses(tmp_path: Path) -> None:
@@ -146,6 +146,8 @@ def test_the_log_of_a_short_life() -> None:
         process.signal(signal.SIGTERM)
         assert process.wait(13) in (0, -signal.SIGTERM)
         lines = [re.sub(r"\d+", "N", line) for line in process.log.splitlines()]
+        # Where the machine is busy, the end of a client's poll may be seen in front of what it said by another request.
+        lines = [line for line in lines if "the poll's connection closed prematurely" not in line]
         assert lines == [
             "INFO:     Started server process [N]",
             "INFO:     Waiting for application startup.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
@@ -160,6 +161,91 @@ async def test_an_application_without_a_lifespan_can_be_wrapped(host: Host) -> N
         async with connected(url, "upgrade") as client:
             assert await client.ask("echo", 1) == [1]
     assert diary.entries == ["mine in", "mine out"]
+
+
+async def by_hand(app: Any, before_the_end: Callable[[], Any] | None = None) -> list[str]:
+    """Runs an application's lifespan as a server does; what it sent, in order."""
+    sent: list[str] = []
+    started, told = asyncio.Event(), asyncio.Event()
+    messages = ["lifespan.startup"]
+
+    async def receive() -> dict[str, str]:
+        if messages:
+            return {"type": messages.pop()}
+        await told.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        started.set()
+
+    running = asyncio.ensure_future(app({"type": "lifespan", "state": {}}, receive, send))
+    async with asyncio.timeout(10):
+        await started.wait()
+        if before_the_end is not None:
+            await asyncio.sleep(0.05)
+            before_the_end()
+        told.set()
+        await running
+    return sent
+
+
+@pytest.mark.parametrize("inner", [FastAPI(), Starlette(), make_server(), lambda scope, receive, send: None])
+async def test_all_of_ours_is_over_before_a_wrapped_application_says_so(inner: Any) -> None:
+    """Who serves may stop the loop at that message."""
+    done: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def slow(app: Any) -> AsyncIterator[None]:
+        yield
+        await asyncio.sleep(0.05)
+        done.append("closed my database")
+
+    io = Server(lifespan=slow, handle_signals=False)
+    wrapped = io.wrap(inner)
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        async def note(message: Any) -> None:
+            done.append(message["type"])
+            await send(message)
+
+        await wrapped(scope, receive, note)
+
+    await by_hand(noting)
+    assert done == ["lifespan.startup.complete", "closed my database", "lifespan.shutdown.complete"]
+
+
+async def ends_at_once(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+
+
+async def answers_anything(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@pytest.mark.parametrize(("inner", "warns"), [(ends_at_once, True), (answers_anything, False)])
+async def test_a_lifespan_that_ends_too_early_does_not_end_ours(
+    inner: Any, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    io = Server(handle_signals=False)
+    states: list[str] = []
+    sent = await by_hand(io.wrap(inner), lambda: states.append(io.health()["status"]))
+    assert states == ["ok"]
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert ("ended before it was told to" in caplog.text) is warns
+
+
+async def test_a_lifespan_that_fails_at_its_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    @contextlib.asynccontextmanager
+    async def failing(app: Any) -> AsyncIterator[None]:
+        yield
+        raise RuntimeError("the database is gone")
+
+    io = Server(lifespan=failing, handle_signals=False)
+    assert await by_hand(io.wrap(FastAPI())) == ["lifespan.startup.complete", "lifespan.shutdown.failed"]
+    assert "the database is gone" in caplog.text
 
 
 async def test_the_state_of_the_option_is_in_the_scope(host: Host) -> None:

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidMessage
 
 from .applications import make_server
 from .crowd import LocalCrowd, crowd
@@ -100,6 +102,55 @@ async def test_listening_in_a_program(folder: Path) -> None:
             await clients.echo(LARGE)
             sockets = list(io.sockets.sockets.values())
             assert [socket.handshake.secure for socket in sockets] == [True] * 3
+
+
+async def test_clients_that_show_a_certificate(authority: trustme.CA, folder: Path) -> None:
+    """Asked of all, on both transports; who has none, or one of nobody's, is turned away before any request."""
+    io = make_server()
+    async with await io.listen(
+        ssl_certfile=str(folder / "chain.pem"),
+        ssl_keyfile=str(folder / "key.pem"),
+        ssl_ca_certs=str(folder / "authority.pem"),
+        ssl_cert_reqs=ssl.CERT_REQUIRED,
+    ) as listening:
+        target = f"127.0.0.1:{listening.port}/socket.io/?EIO=4"
+
+        async def ask(context: ssl.SSLContext) -> list[str]:
+            async with httpx.AsyncClient(verify=context, trust_env=False) as http:
+                polling = (await http.get(f"https://{target}&transport=polling")).text
+                sid = polling.split('"')[3]
+                await http.post(f"https://{target}&transport=polling&sid={sid}", content="1")
+            async with connect(f"wss://{target}&transport=websocket", ssl=context, proxy=None) as websocket:
+                return [polling, str(await websocket.recv())]
+
+        shown = ssl.create_default_context(cafile=folder / "authority.pem")
+        authority.issue_cert("anna").configure_cert(shown)
+        assert all(answer.startswith('0{"sid":"') for answer in await ask(shown))
+        foreign = ssl.create_default_context(cafile=folder / "authority.pem")
+        trustme.CA().issue_cert("anna").configure_cert(foreign)
+        for refused in foreign, ssl.create_default_context(cafile=folder / "authority.pem"):
+            with pytest.raises(httpx.TransportError):
+                await ask(refused)
+            with pytest.raises((ssl.SSLError, ConnectionError, InvalidMessage)):
+                async with connect(f"wss://{target}&transport=websocket", ssl=refused, proxy=None):
+                    pass
+        assert io.counts["connections_opened"] == 2
+
+
+async def test_a_certificate_that_is_asked_for_and_not_needed(folder: Path) -> None:
+    """The application may look who has shown one."""
+    io = make_server()
+    async with (
+        await io.listen(
+            ssl_certfile=str(folder / "chain.pem"),
+            ssl_keyfile=str(folder / "key.pem"),
+            ssl_ca_certs=str(folder / "authority.pem"),
+            ssl_cert_reqs=ssl.CERT_OPTIONAL,
+        ) as listening,
+        LocalCrowd(listening.url, polling=1, websocket=1, ca=folder / "authority.pem") as clients,
+    ):
+        await clients.wait_connected()
+        await clients.echo(10)
 
 
 def test_a_certificate_that_is_not_there() -> None:

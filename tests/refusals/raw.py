@@ -63,8 +63,8 @@ class Wire:
             await wire._loop.sock_connect(sock, ("127.0.0.1", port))
         return wire
 
-    async def write(self, data: bytes) -> None:
-        async with asyncio.timeout(SECONDS):
+    async def write(self, data: bytes, within: float = SECONDS) -> None:
+        async with asyncio.timeout(within):
             await self._loop.sock_sendall(self._sock, data)
 
     async def _fill(self) -> bool:

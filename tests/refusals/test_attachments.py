@@ -54,7 +54,7 @@ BAD: dict[str, tuple[list[str | bytes], str]] = {
     ),
     "a placeholder of true": (['451-["echo",{"_placeholder":true,"num":true}]', b"a"], "placeholder True among 1"),
     "a placeholder of a text": (['451-["echo",{"_placeholder":true,"num":"0"}]', b"a"], "placeholder '0' among 1"),
-    "a placeholder of a fraction": (['451-["echo",{"_placeholder":true,"num":0.0}]', b"a"], "placeholder 0.0 among 1"),
+    "a placeholder of a fraction": (['451-["echo",{"_placeholder":true,"num":0.5}]', b"a"], "placeholder 0.5 among 1"),
     "a placeholder of null": (['451-["echo",{"_placeholder":true,"num":null}]', b"a"], "placeholder None among 1"),
     "a placeholder of nothing": (['451-["echo",{"_placeholder":true}]', b"a"], "placeholder None among 1"),
     "a placeholder deep inside": (

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from duplexio import Socket
+
 from .conftest import Start
 from .raw import CLOSE, PONG, TEXT, WebSocket, frame
 from .stage import Polling, refusal, until
@@ -33,6 +35,38 @@ async def test_a_client_that_never_answers(start: Start, transport: str) -> None
     await stage.gone()
     await stage.one_fault("ping_timeout", "not answered within 0.4 s")
     assert reasons == ["ping timeout"]
+
+
+@pytest.mark.hostings("fast", "asgi", "handover")
+async def test_pings_pass_between_large_messages(start: Start) -> None:
+    """A client that takes much is no silent one."""
+    stage = await start(**QUICK)
+    enough = asyncio.Event()
+
+    @stage.io.on("all of it")
+    async def send_much(socket: Socket) -> None:
+        while not enough.is_set():
+            socket.emit("much", "x" * 65_536)
+            await socket.drain()
+
+    session = await stage.session("websocket")
+    assert isinstance(session, WebSocket)
+    await session.send(b'42["all of it"]')
+    pings = events = 0
+    while pings < 5:
+        packet = await session.read()
+        if packet == b"2":
+            pings += 1
+            await session.send(b"3")
+        else:
+            assert packet.startswith(b'42["much","xxx')
+            events += 1
+    enough.set()
+    assert events > 50
+    await session.send(b'421["echo",1]')
+    while (packet := await session.read()) != b"431[1]":
+        assert packet == b"2" or packet.startswith(b'42["much"')
+    await stage.no_fault()
 
 
 async def test_a_client_that_never_polls(start: Start) -> None:

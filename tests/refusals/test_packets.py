@@ -50,6 +50,7 @@ BAD_PACKETS = {
     "deep lists behind an escape": (b'42["\\ud800",' + DEEP, "malformed JSON"),
     "deep objects": (b'42["echo",' + b'{"a":' * 100_000, "malformed JSON"),
     "deep lists for auth": (b"40" + DEEP, "malformed JSON"),
+    "lists for auth, as deep as can be decoded": (b"40" + b"[" * 1020 + b"]" * 1020, "a packet of type 0 cannot be"),
     "deep lists for an acknowledgement": (b"431" + DEEP, "malformed JSON"),
     "no arguments at all": (b"42", "type 2 cannot be None"),
     "an empty list": (b"42[]", "type 2 cannot be []"),

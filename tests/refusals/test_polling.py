@@ -218,6 +218,42 @@ async def test_a_second_post(start: Start) -> None:
     assert stage.heard == []
 
 
+@pytest.mark.hostings("fast", "asgi", "mounted")
+async def test_a_connection_for_each_request(start: Start) -> None:
+    """As proxies have it that speak HTTP/1.0 to what is behind them."""
+    stage = await start()
+
+    async def once(method: str, target: str, body: bytes | None = None) -> bytes:
+        wire = await stage.wire()
+        answer = await wire.request(method, target, body, [("Connection", "close")])
+        assert answer.status == 200
+        assert await wire.rest() == b""
+        return answer.body
+
+    opened = await once("GET", stage.target())
+    target = stage.target(sid=opened.decode().split('"')[3])
+    assert await once("POST", target, b"40") == b"ok"
+    assert (await once("GET", target)).startswith(b'40{"sid":"')
+    for number in (b"1", b"2"):
+        poll = stage.background(once("GET", target))
+        assert await once("POST", target, b'42%b["echo",%b]' % (number, number)) == b"ok"
+        assert await poll == b"43%b[%b]" % (number, number)
+    await stage.no_fault()
+
+
+@pytest.mark.hostings("fast", "asgi", "mounted")
+async def test_no_cache_keeps_the_answers_of_a_session(start: Start) -> None:
+    """Each is true once: a poll that was answered from a cache would repeat its events."""
+    stage = await start()
+    opened = await stage.get(stage.target())
+    target = stage.target(sid=opened.body.decode().split('"')[3])
+    posted = await (await stage.wire()).request("POST", target, b"40")
+    polled = await stage.get(target)
+    assert polled.body.startswith(b"40")
+    assert [answer.header("cache-control") for answer in (opened, posted, polled)] == ["no-store"] * 3
+    await stage.no_fault()
+
+
 # Clients that vanish.
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import Start
 from .raw import handshake
-from .stage import MESSAGES, PATH, refusal
+from .stage import MESSAGES, PATH, Polling, refusal
 
 #: A query, the code it is refused with, the counter, and what the log must say.
 ROWS = {
@@ -82,6 +82,18 @@ async def test_a_proxy_that_removes_a_header(start: Start, removed: str) -> None
     stage = await start()
     answer = await stage.knock({removed: ""})
     assert answer.brief == refusal(3)
+    await stage.one_fault("websocket_without_upgrade", "Upgrade", "proxy")
+
+
+async def test_a_session_outlives_an_upgrade_that_a_proxy_has_made_a_plain_request(start: Start) -> None:
+    """The client stays on polling."""
+    stage = await start()
+    session = await stage.session("polling")
+    assert isinstance(session, Polling)
+    answer = await stage.get(stage.target(transport="websocket", sid=session.sid), {"Connection": "close"})
+    assert answer.brief == refusal(3)
+    await session.send(b'421["echo",1]')
+    assert await session.read() == b"431[1]"
     await stage.one_fault("websocket_without_upgrade", "Upgrade", "proxy")
 
 

@@ -88,6 +88,12 @@ socket.on("connect_error", (error) => {
 socket.on("disconnect", (reason) => {
   entered = false;
   clearTyping();
+  // Who had just left may be back before we are, and nobody would tell us so.
+  for (const [id, timer] of leaving) {
+    clearTimeout(timer);
+    lastSeen.set(id, Date.now());
+  }
+  leaving.clear();
   if (reason === "io client disconnect") return;
   if (reason === "io server disconnect") {
     showState(replaced ? "elsewhere" : "reconnecting");

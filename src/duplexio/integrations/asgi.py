@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from duplexio.engine.connection import Connection
 from duplexio.engine.polling import PollingTransport
 from duplexio.engine.server import EngineServer
-from duplexio.engine.websocket import WebSocketTransport
+from duplexio.engine.websocket_deflate import accept_websocket
 from duplexio.integrations.asgi_websocket import NOBODY, AsgiWebSocket
 from duplexio.integrations.client_files import FILES, ClientFiles
 from duplexio.observe import shown
+from duplexio.protocol import content_encoding
 from duplexio.protocol.engine_handshake import (
     BAD_HANDSHAKE_METHOD,
     Refusal,
@@ -46,6 +48,7 @@ class AsgiEndpoint:
         self._files = files
         self._start = start
         self._surrounding: dict[int, Any] = {}
+        self._warned = False
 
     def start(self) -> None:
         self._start()
@@ -126,9 +129,14 @@ class AsgiEndpoint:
         if scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, [(b"allow", b"GET, HEAD")], b"")
             return
-        match = next((value for key, value in scope["headers"] if key == b"if-none-match"), None)
+        request = self._request(scope)
+        match, accept = request.header(b"if-none-match"), request.header(b"accept-encoding")
         # Reading two hundred kilobytes, once per file: not worth a thread.
-        await _answer(send, *self._files.answer(name, scope["method"], match))
+        status, headers, body = self._files.answer(name, scope["method"], match, accept)
+        headers = [*headers, *self.engine.file_headers(request)]
+        if self.engine.options.http_compression is not None:
+            headers = content_encoding.varying(headers)
+        await _answer(send, status, headers, body)
 
     # Polling.
 
@@ -146,7 +154,7 @@ class AsgiEndpoint:
                 await self._refuse(request, refusal, send)
                 return
             sid = engine.new_sid()
-            exchange = Exchange(send, engine.response_headers(request, sid), engine.loop)
+            exchange = Exchange(send, engine.response_headers(request, sid), engine.loop, request)
             engine.open_polling(request, exchange, sid)
             await exchange.answered()
         elif isinstance(verdict, Refusal):
@@ -166,7 +174,7 @@ class AsgiEndpoint:
     async def _poll(self, connection: Connection, request: Request, receive: Receive, send: Send) -> None:
         transport = connection.transport
         assert isinstance(transport, PollingTransport)
-        exchange = Exchange(send, self.engine.response_headers(request), self.engine.loop)
+        exchange = Exchange(send, self.engine.response_headers(request), self.engine.loop, request)
         transport.poll(exchange)
         if not exchange.done:
             # A poll waits for packets, and for its client to go away.
@@ -184,11 +192,11 @@ class AsgiEndpoint:
     async def _post(self, connection: Connection, request: Request, receive: Receive, send: Send) -> None:
         transport = connection.transport
         assert isinstance(transport, PollingTransport)
-        exchange = Exchange(send, self.engine.response_headers(request), self.engine.loop)
-        if not transport.begin_post(exchange):
+        exchange = Exchange(send, self.engine.response_headers(request), self.engine.loop, request)
+        if not transport.begin_post(exchange, is_binary(request)):
             await exchange.answered()
             return
-        if content_type_refused(self.engine, request, transport):
+        if content_type_refused(request, transport):
             await exchange.answered()
             return
         limit = self.engine.options.max_http_buffer_size
@@ -227,14 +235,21 @@ class AsgiEndpoint:
             await _refuse_websocket(scope, send, status, verdict.text.encode(), headers)
             return
         sid = "" if verdict is not None else engine.new_sid()
-        accept = {"type": "websocket.accept", "headers": engine.response_headers(request, sid)}
+        accept: dict[str, Any] = {"type": "websocket.accept", "headers": engine.response_headers(request, sid)}
         handover = (scope.get("extensions") or {}).get(HANDOVER)
         if handover is not None:
-            fast = WebSocketTransport(NOBODY, engine.options.max_http_buffer_size)
+            fast, extensions = accept_websocket(request, engine.options, NOBODY)
+            accept["headers"] += extensions
             handover(fast, lambda: engine.open_websocket(request, fast, sid, verdict))
             await send(accept)
             return
         await send(accept)
+        if engine.options.per_message_deflate is not None and not self._warned:
+            self._warned = True
+            engine.reporter.warning(
+                "per_message_deflate is on, but another server has the WebSockets here, and decides about compression:"
+                " it counts under `duplexio run`, `io.run` and `io.listen`"
+            )
         transport = AsgiWebSocket(engine, send)
         engine.open_websocket(request, transport, sid, verdict)
         await transport.serve(receive)
@@ -247,9 +262,14 @@ def wrong_method(request: Request) -> Refusal:
     )
 
 
-def content_type_refused(engine: EngineServer, request: Request, transport: PollingTransport) -> bool:
+def is_binary(request: Request) -> bool:
+    """Whether its body is announced as bytes."""
+    return request.header(b"content-type") == b"application/octet-stream"
+
+
+def content_type_refused(request: Request, transport: PollingTransport) -> bool:
     """Binary bodies were protocol 3's."""
-    if request.header(b"content-type") != b"application/octet-stream":
+    if transport.takes_binary or not is_binary(request):
         return False
     transport.refuse_post(400)
     transport.sink.transport_closed(transport, "transport error", "a POST of application/octet-stream")
@@ -259,7 +279,10 @@ def content_type_refused(engine: EngineServer, request: Request, transport: Poll
 def announced_length(request: Request) -> int:
     """How many bytes of body the head announces; 0 where it does not say."""
     length = request.header(b"content-length")
-    return int(length) if length is not None and length.isdigit() else 0
+    if length is None or not length.isdigit():
+        return 0
+    # Python refuses to read thousands of digits; 18 are more than any body has.
+    return int(length) if len(length) <= 18 else sys.maxsize
 
 
 def body_too_large(engine: EngineServer, request: Request, transport: PollingTransport) -> None:
@@ -268,7 +291,7 @@ def body_too_large(engine: EngineServer, request: Request, transport: PollingTra
     engine.reporter.fault(
         "message_too_big",
         request.address,
-        f"a body of over {limit} bytes; Server(max_http_buffer_size=...) changes it",
+        f"a body of over {limit} bytes; max_http_buffer_size=... changes it",
     )
     transport.refuse_post(413)
 
@@ -325,12 +348,13 @@ async def _disconnected(receive: Receive) -> None:
 class Exchange:
     """See `engine.polling.Exchange`. The answer may be given by anybody; it is sent by the task of its request."""
 
-    __slots__ = ("_future", "_headers", "_on_answer", "_send")
+    __slots__ = ("_future", "_headers", "_on_answer", "_request", "_send")
 
-    def __init__(self, send: Send, headers: Headers, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, send: Send, headers: Headers, loop: asyncio.AbstractEventLoop, request: Request) -> None:
         self._send = send
         self._headers = headers
-        self._future: asyncio.Future[tuple[int, bytes, bytes]] = loop.create_future()
+        self._request = request
+        self._future: asyncio.Future[tuple[int, bytes, bytes, bool]] = loop.create_future()
         self._on_answer: Callable[[], object] | None = None
 
     @property
@@ -340,18 +364,34 @@ class Exchange:
     def on_answer(self, callback: Callable[[], object]) -> None:
         self._on_answer = callback
 
-    def respond(self, status: int, body: bytes, content_type: bytes = b"") -> None:
+    def respond(self, status: int, body: bytes, content_type: bytes = b"", compressible: bool = False) -> None:
         if not self._future.done():
-            self._future.set_result((status, body, content_type))
+            self._future.set_result((status, body, content_type, compressible))
             if self._on_answer is not None:
                 self._on_answer()
 
     async def answered(self) -> None:
         """Waits for the answer, and sends it."""
-        status, body, content_type = await self._future
+        status, body, content_type, compressible = await self._future
         headers = [(b"content-type", content_type)] if content_type else []
+        if compressible:
+            body = await self._compressed(body)
         try:
             await _answer(self._send, status, [*headers, (b"cache-control", b"no-store"), *self._headers], body)
         except (OSError, RuntimeError):
             # The client has just gone. ASGI's word for that is OSError; uvicorn lets that of uvloop through.
             pass
+
+    async def _compressed(self, body: bytes) -> bytes:
+        """The body as the client accepts it; the headers say how."""
+        self._headers = content_encoding.varying(self._headers)
+        coding = content_encoding.choose(self._request.header(b"accept-encoding"))
+        if not coding:
+            return body
+        pieces: list[bytes] = []
+        for piece in content_encoding.in_pieces(body, coding):
+            pieces.append(piece)
+            if len(body) > content_encoding.PIECE:
+                await asyncio.sleep(0)
+        self._headers.append((b"content-encoding", coding))
+        return b"".join(pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -19,6 +20,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: Seconds that a peer has to read what was sent before the end.
 CLOSE_GRACE = 2.0
+#: The code of an end that is no fault. RFC 6455 §7.4.1
+NORMAL = 1000
 #: Codes with which a server, or a client, says that the other broke RFC 6455. §7.4.1
 _FAULTS = {
     1002: "a frame against RFC 6455",
@@ -45,7 +48,19 @@ NOBODY = Nobody()
 class AsgiWebSocket:
     """See `engine.transport.Transport`."""
 
-    __slots__ = ("_closed", "_engine", "_given_up", "_pending", "_resumed", "_send", "_task", "_writer", "sink")
+    __slots__ = (
+        "_closed",
+        "_engine",
+        "_given_up",
+        "_interrupted",
+        "_pending",
+        "_receiving",
+        "_resumed",
+        "_send",
+        "_task",
+        "_writer",
+        "sink",
+    )
 
     name = "websocket"
     direct = False
@@ -59,6 +74,8 @@ class AsgiWebSocket:
         self._closed = False
         self._task: asyncio.Task[Any] | None = None
         self._given_up = False
+        self._receiving = False
+        self._interrupted = False
         self._resumed: asyncio.Event | None = None
 
     async def serve(self, receive: Receive) -> None:
@@ -70,7 +87,11 @@ class AsgiWebSocket:
             while True:
                 if self._resumed is not None:
                     await self._resumed.wait()
-                message = await receive()
+                if self._closed and self._writer is not None:
+                    await asyncio.wait((self._writer,))
+                message = await self._next(receive)
+                if message is None:
+                    continue
                 if message["type"] != "websocket.receive":
                     code = message.get("code") or 1005
                     break
@@ -80,7 +101,7 @@ class AsgiWebSocket:
                     continue
                 if len(data) > limit:
                     self.fail(1009, "message too big")
-                    details = f"a WebSocket message of over {limit} bytes; Server(max_http_buffer_size=...) changes it"
+                    details = f"a WebSocket message of over {limit} bytes; max_http_buffer_size=... changes it"
                     self._tell_closed("transport error", details, "message_too_big")
                 elif text is not None:
                     self.sink.receive(data)
@@ -99,6 +120,22 @@ class AsgiWebSocket:
                 self._tell_closed("transport close", "the connection was lost")
             if self._writer is not None:
                 await asyncio.wait((self._writer,), timeout=1.0)
+
+    async def _next(self, receive: Receive) -> MutableMapping[str, Any] | None:
+        """The next message; None where what is to be sent before the end waits for this call to be over."""
+        self._receiving = True
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            task = self._task
+            if not self._interrupted or task is None:
+                raise
+            self._interrupted = False
+            if task.uncancel():
+                raise
+            return None
+        finally:
+            self._receiving = False
 
     def _tell_closed(self, reason: CloseReason, details: str, cause: str = "") -> None:
         self.sink.transport_closed(self, reason, details, cause)
@@ -133,6 +170,7 @@ class AsgiWebSocket:
 
     async def _write(self) -> None:
         """A task while there is something to send: what an ASGI server does to slow a sender down is make it wait."""
+        message: MutableMapping[str, Any] = {}
         try:
             while self._pending:
                 messages, self._pending = self._pending, []
@@ -141,13 +179,17 @@ class AsgiWebSocket:
         except Exception:
             # The server's own way to say that the peer is gone; `receive` tells the same.
             self._pending.clear()
+            if message.get("code", NORMAL) != NORMAL:
+                # Or that it takes no code that RFC 6455 has defined for endpoints, as daphne.
+                with contextlib.suppress(Exception):
+                    await self._send({"type": "websocket.close", "code": NORMAL})
         finally:
             self._writer = None
         if not self._closed:
             self.sink.transport_ready()
 
     def close(self) -> None:
-        self._end({"type": "websocket.close", "code": 1000})
+        self._end({"type": "websocket.close", "code": NORMAL})
 
     def fail(self, code: int, text: str) -> None:
         self._end({"type": "websocket.close", "code": code, "reason": text})
@@ -158,6 +200,10 @@ class AsgiWebSocket:
             self._pending.append(message)
             self._write_pending()
             self.resume_reading()
+            if self._receiving and self._task is not None:
+                # granian sends no close while a `receive` is waiting.
+                self._interrupted = True
+                self._task.cancel()
             self._engine.loop.call_later(CLOSE_GRACE, self._give_up)
 
     def _give_up(self) -> None:

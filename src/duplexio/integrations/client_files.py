@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from duplexio.protocol import content_encoding
+
 __all__ = ["FILES", "ClientFiles"]
 
 #: What may be asked for, and what it is: nothing a client sends is used as a path.
@@ -19,14 +21,19 @@ Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class ClientFiles:
-    """`directory`: of the package, or of its `dist`; None searches `node_modules` in and above the given places."""
+    """`directory`: of the package, or of its `dist`; None searches `node_modules` in and above the given places.
 
-    def __init__(self, directory: str | Path | None, places: Iterable[Path]) -> None:
+    `compressed`: whether files may go out in a content coding.
+    """
+
+    def __init__(self, directory: str | Path | None, places: Iterable[Path], compressed: bool = True) -> None:
         self._directory = directory
         self._places = tuple(places)
+        self._compressed = compressed
         self._found: Path | None = None
         self._etag = b""
-        self._bodies: dict[str, bytes] = {}
+        #: By name and content coding.
+        self._bodies: dict[tuple[str, bytes], bytes] = {}
 
     def _find(self) -> Path | None:
         if self._found is None:
@@ -47,8 +54,8 @@ class ClientFiles:
             for folder in (place, *place.parents):
                 yield folder / "node_modules" / "socket.io-client"
 
-    def answer(self, name: str, method: str, if_none_match: bytes | None) -> Answer:
-        """Status, headers and body for one of `FILES`. Reads the file at its first request."""
+    def answer(self, name: str, method: str, if_none_match: bytes | None, accept_encoding: bytes | None) -> Answer:
+        """Status, headers and body for one of `FILES`. Reads the file, and compresses it, at its first request."""
         dist = self._find()
         if dist is None or not (dist / name).is_file():
             text = (
@@ -58,15 +65,26 @@ class ClientFiles:
             )
             return 404, [(b"content-type", b"text/plain; charset=utf-8")], text.encode()
         # Revalidated at each load, as on Node: a new version of the package is seen at once.
-        headers = [(b"cache-control", b"public, max-age=0"), (b"etag", self._etag)]
+        coding = content_encoding.choose(accept_encoding) if self._compressed else b""
+        # Weak, where the bytes are others: RFC 9110 §8.8.3.3.
+        headers = [(b"cache-control", b"public, max-age=0"), (b"etag", b"W/" + self._etag if coding else self._etag)]
         if if_none_match is not None and self._etag in [
             tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")
         ]:
             return 304, headers, b""
         headers.append((b"content-type", FILES[name].encode()))
         headers.append((b"x-content-type-options", b"nosniff"))
-        body = self._bodies.get(name)
-        if body is None:
-            body = self._bodies[name] = (dist / name).read_bytes()
+        if coding:
+            headers.append((b"content-encoding", coding))
+        body = self._body(dist, name, coding)
         headers.append((b"content-length", b"%d" % len(body)))
         return 200, headers, b"" if method == "HEAD" else body
+
+    def _body(self, dist: Path, name: str, coding: bytes) -> bytes:
+        body = self._bodies.get((name, coding))
+        if body is None:
+            body = (dist / name).read_bytes()
+            if coding:
+                body = b"".join(content_encoding.in_pieces(body, coding))
+            self._bodies[name, coding] = body
+        return body

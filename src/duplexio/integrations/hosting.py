@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn._types import ASGIApplication
 from uvicorn.config import LOGGING_CONFIG
 
-from duplexio.integrations.uvicorn_http import HttpProtocol
+from duplexio.integrations.uvicorn_entry import EntryProtocol
 from duplexio.integrations.uvicorn_websocket import WebSocketProtocol
 
 __all__ = [
@@ -41,7 +41,7 @@ def configuration(app: ASGIApplication | Callable[..., Any] | str, **options: An
     if host is not None and not isinstance(host, str):
         raise TypeError(f"the host is a str, not {host!r}; the port comes second, or by name: port={host!r}")
     defaults: dict[str, Any] = {
-        "http": HttpProtocol,
+        "http": EntryProtocol,
         "ws": WebSocketProtocol,
         "timeout_graceful_shutdown": GRACEFUL_SECONDS,
         "ws_max_size": 16 * 1024 * 1024,

@@ -1,13 +1,13 @@
 """`ws=` under uvicorn: its own class, with an offer to whoever accepts to take the connection over, for picows.
 
-Relies, beyond documented use, on the constructor's keyword arguments and on `scope`, `transport`, `request`,
-`handshake_complete`, `close_timer`, `connections` and `default_headers` of the base class.
+Relies, beyond documented use, on the constructor's keyword arguments and on `scope`, `transport`, `request`, `conn`,
+`handshake_initiated`, `handshake_complete`, `close_timer`, `connections` and `default_headers` of the base class.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
+import binascii
 import hashlib
 from collections.abc import Callable
 from typing import Any, cast
@@ -25,6 +25,10 @@ Headers = list[tuple[bytes, bytes]]
 
 #: RFC 6455 §1.3.
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_NO_HANDSHAKE = (
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 24\r\n\r\nNot a WebSocket request."
+)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -52,8 +56,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             # Frames before the answer to the handshake: for whoever will own the connection. More waits in the kernel.
             self._early += data
             self.transport.pause_reading()
-        else:
-            super().data_received(data)
+            return
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
+            # No handshake to websockets, by a body or a header of over 8 KB. The base class waits for another for ever.
+            self.transport.write(_NO_HANDSHAKE)
+            self.transport.close()
 
     def _take(self, transport: WebSocketTransport, opened: Callable[[], None]) -> None:
         self._taker = (transport, opened)
@@ -99,7 +107,7 @@ def hand_over(
     """
     connections: set[Any] = state.connections
     connections.add(transport)
-    transport.on_lost = lambda: connections.discard(transport)
+    transport.on_lost = connections.discard
     transport.attach(raw)
     opened()
     if leftover:
@@ -111,10 +119,10 @@ def _nothing() -> None: ...
 
 def switching_protocols(key: bytes, headers: Headers) -> bytes:
     """RFC 6455 §4.2.2."""
-    accept = base64.b64encode(hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest())
+    digest = hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest()
     parts = [
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
-        accept,
+        binascii.b2a_base64(digest, newline=False),
     ]
     for name, value in headers:
         parts += (b"\r\n", name, b": ", value)
