@@ -1,25 +1,42 @@
-"""`duplexio run module:attribute`: serves an application by uvicorn with duplexio's own protocol classes."""
+"""`duplexio run module:attribute` serves an application by uvicorn with duplexio's own protocol classes.
+
+`duplexio client URL` is in files of its own, which are loaded where it is asked for.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, NoReturn
 
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.supervisors import ChangeReload
 
+from duplexio.cli.client_arguments import add_client_options
 from duplexio.cli.served import APPLICATION, FACTORY, HEALTH_PATH
+from duplexio.errors import ConfigurationError
 from duplexio.integrations.hosting import UvicornServer, configuration, log_config
 
 __all__ = ["main"]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Of the command, and of those below it."""
+
+    def error(self, message: str) -> NoReturn:
+        """The usage, and what was wrong with it."""
+        if message.endswith("are required: URL"):
+            # It may well be there: as the last word of --emit.
+            message += "; it goes first, since --emit takes all the words behind it"
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="duplexio", description="Socket.IO for Python.")
+    parser = _Parser(prog="duplexio", description="Socket.IO for Python.")
     parser.add_argument("--version", action="version", version=f"duplexio {metadata.version('duplexio')}")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="serve an application", description="Serves an ASGI application or a Server.")
@@ -50,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="for requests that still run when all sessions have ended (default: %(default)s)",
     )
+    add_client_options(commands.add_parser("client", help="connect to a Socket.IO server"))
     return parser
 
 
@@ -61,9 +79,20 @@ def _port(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command's entry point; returns its exit code."""
-    options = vars(_parser().parse_args(arguments))
+    given = _parser().parse_args(arguments)
+    if given.command == "client":
+        from duplexio.cli import client
+
+        return client.run(given)
+    options = vars(given)
     del options["command"]
     return _run(options.pop("application"), options.pop("app_dir"), options)
+
+
+def _where(error: BaseException, folder: str) -> str:
+    """The last line of the application that the error passed."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
+    return f"{os.path.relpath(frames[-1].filename, folder)} line {frames[-1].lineno}: " if frames else ""
 
 
 def _run(application: str, folder: str, options: dict[str, Any]) -> int:
@@ -87,6 +116,9 @@ def _run(application: str, folder: str, options: dict[str, Any]) -> int:
             import_from_string(application)
         except ImportFromStringError as error:
             print(f"duplexio: {error} Looked in {folder} (--app-dir)", file=sys.stderr)
+            return 2
+        except ConfigurationError as error:
+            print(f"duplexio: {_where(error, folder)}{error}", file=sys.stderr)
             return 2
         reload_options = {}
     os.environ[APPLICATION] = application

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import os
@@ -58,7 +59,12 @@ def application() -> Served:
     elif not _takes(app, 3):
         hint = "; if it makes one, add --factory" if _takes(app, 0) else ""
         _refuse(f"{name} is {app!r}, which is no ASGI application{hint}")
-    return Served(app, os.environ.get(HEALTH_PATH, ""))
+    served = Served(app, os.environ.get(HEALTH_PATH, ""))
+    # Modules and what they have made stay for good: the collector has no need to look through them for each thousand
+    # sessions that come and go.
+    gc.collect()
+    gc.freeze()
+    return served
 
 
 def _takes(function: Any, arguments: int) -> bool:

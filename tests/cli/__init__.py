@@ -1,0 +1,1 @@
+"""`duplexio client`, as a process of its own."""
