@@ -6,7 +6,16 @@ import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const installed = createRequire(new URL("../node/package.json", import.meta.url));
-const packages = { 3: installed("socket.io-client-3"), 4: installed("socket.io-client") };
+const packages = {
+  2: installed("socket.io-client-2"),
+  3: installed("socket.io-client-3"),
+  4: installed("socket.io-client"),
+};
+const parsers = {
+  2: installed("socket.io-msgpack-parser-2"),
+  3: installed("socket.io-msgpack-parser"),
+  4: installed("socket.io-msgpack-parser"),
+};
 export const WebSocket = installed("ws");
 
 export const transportOptions = {
@@ -16,13 +25,21 @@ export const transportOptions = {
 };
 
 export class Context {
-  constructor({ client, transport, hosting, ports, control }) {
+  constructor({ client, transport, parser, hosting, ports, paths, middleware, control }) {
     this.client = client;
+    this.parser = parser;
     this.transport = transport;
     this.hosting = hosting;
     this.ports = ports;
+    this.paths = paths;
+    this.middleware = middleware; // whether there is one around the server
     this.control = control;
     this.managers = [];
+  }
+
+  // The version of Engine.IO that the client asks for.
+  get eio() {
+    return this.client === 2 ? "3" : "4";
   }
 
   // The transport a session starts with, and the one it ends up with.
@@ -38,20 +55,30 @@ export class Context {
     return `http://127.0.0.1:${this.ports[server]}`;
   }
 
+  path(server = "main") {
+    return this.paths[server];
+  }
+
+  // Where a server answers.
+  endpoint(server) {
+    return `${this.url(server)}${this.path(server)}/`;
+  }
+
   // A manager of its own: one connection, not shared with any other behaviour, which opens when a socket connects.
   manager({ server = "main", ...options } = {}) {
     const manager = new packages[this.client].Manager(this.url(server), {
       ...transportOptions[this.transport],
-      path: "/socket.io",
+      path: this.path(server),
       reconnection: false,
       reconnectionDelay: 50,
       reconnectionDelayMax: 100,
       timeout: 8000,
       autoConnect: false, // a socket that connects by itself and is told to as well would send CONNECT twice
+      ...(this.parser === "msgpack" && { parser: parsers[this.client] }),
       ...options,
     });
     this.managers.push(manager);
-    return manager;
+    return this.client === 2 ? modernised(manager) : manager;
   }
 
   // A socket which has not been told to connect.
@@ -71,11 +98,14 @@ export class Context {
 
   // Through `io()` itself, for what only it does: reading namespace and query from the address.
   lookup(address, options = {}) {
-    const socket = packages[this.client].io(address, {
+    const { io = packages[this.client] } = packages[this.client];
+    const socket = io(address, {
       ...transportOptions[this.transport],
+      path: this.path(),
       forceNew: true,
       reconnection: false,
       autoConnect: false,
+      ...(this.parser === "msgpack" && { parser: parsers[this.client] }),
       ...options,
     });
     this.managers.push(socket.io);
@@ -118,6 +148,26 @@ export class Context {
       manager.engine?.close();
     }
   }
+}
+
+// The oldest client under the names of the newer ones. It says who it is by a query, and hears of a refusal as "error".
+function modernised(manager) {
+  const make = manager.socket.bind(manager);
+  manager.socket = (namespace, { auth } = {}) => {
+    const socket = make(namespace, auth && { query: auth });
+    Object.defineProperty(socket, "auth", { set: (value) => (socket.query = value) });
+    socket.on("error", (refusal) => socket.emit("connect_error", asError(refusal)));
+    return socket;
+  };
+  manager._packet = manager.packet;
+  Object.defineProperty(manager, "_close", { set: (value) => (manager.destroy = value) });
+  return manager;
+}
+
+function asError(refusal) {
+  if (typeof refusal === "string") return new Error(refusal);
+  const { message, ...rest } = refusal;
+  return Object.assign(new Error(message), Object.keys(rest).length ? { data: refusal } : {});
 }
 
 // The first opening of a socket, or the reason why there is none.

@@ -10,10 +10,13 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from .others import APPLICATIONS, COMMANDS, ENVIRONMENT, PACE, serving
+from .struck import reason_to_strike
 
 HERE = Path(__file__).parent
 RUN = HERE / "run.mjs"
@@ -28,9 +31,14 @@ class Cell:
     client: str
     transport: str
     hosting: str
+    parser: str = "json"
+
+    def struck(self, behaviour: str) -> str:
+        """Why it is not run here; "" where it is."""
+        return reason_to_strike(behaviour, self.client, self.transport, self.hosting, self.parser)
 
     def __str__(self) -> str:
-        return f"client{self.client}-{self.transport}-{self.hosting}"
+        return f"client{self.client}-{self.transport}-{self.hosting}-{self.parser}"
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,14 @@ class Result:
     error: str | None
 
 
+#: Hosting and parser: how packets are written makes no difference to how they travel.
+WAYS = (("fast", "json"), ("asgi", "json"), ("fast", "msgpack"))
 CELLS = tuple(
-    Cell(client, transport, hosting)
-    for hosting, client, transport in itertools.product(
-        ("fast", "asgi"), ("4", "3"), ("polling", "websocket", "upgrade")
+    Cell(client, transport, hosting, parser)
+    for (hosting, parser), client, transport in itertools.product(
+        WAYS, ("4", "3", "2"), ("polling", "websocket", "upgrade")
     )
-)
+) + tuple(Cell("4", transport, hosting) for hosting, transport in APPLICATIONS)
 
 
 def read_table() -> tuple[Behaviour, ...]:
@@ -91,9 +101,11 @@ class Matrix:
 
 def run_cell(cell: Cell, names: Collection[str]) -> dict[str, Result]:
     """One server, one client process, every behaviour of these names."""
-    with tempfile.TemporaryFile("w+") as log, _server(cell.hosting, log) as server:
+    with tempfile.TemporaryFile("w+") as log, _serving(cell, log) as server:
         command = ["node", str(RUN), "--client", cell.client, "--transport", cell.transport]
-        command += ["--hosting", cell.hosting, "--server", server, "--only", ",".join(names)]
+        command += ["--parser", cell.parser, "--hosting", cell.hosting, "--server", server, "--only", ",".join(names)]
+        if cell.hosting in COMMANDS:
+            command += PACE
         finished = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True, timeout=CELL_SECONDS
         )
@@ -103,13 +115,16 @@ def run_cell(cell: Cell, names: Collection[str]) -> dict[str, Result]:
     return {record["name"]: Result(record["ok"], record["ms"], record["error"]) for record in records}
 
 
+def _serving(cell: Cell, log: IO[str]) -> AbstractContextManager[str]:
+    return serving(cell.hosting, cell.transport, log) if cell.hosting in COMMANDS else _server(cell, log)
+
+
 @contextmanager
-def _server(hosting: str, log: IO[str]) -> Iterator[str]:
+def _server(cell: Cell, log: IO[str]) -> Iterator[str]:
     """The server process, and the line which it printed."""
-    search = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(
-        [sys.executable, "-m", f"{HERE.name}.server", hosting],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
+        [sys.executable, "-m", f"{HERE.name}.server", cell.hosting, cell.parser],
+        env=ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -121,7 +136,7 @@ def _server(hosting: str, log: IO[str]) -> Iterator[str]:
         line = process.stdout.readline()
         if not line:
             process.wait(10)
-            raise RuntimeError(f"the {hosting} server did not start\n{_tail(log)}")
+            raise RuntimeError(f"the server of {cell} did not start\n{_tail(log)}")
         yield line
     finally:
         process.stdin.close()
@@ -145,25 +160,39 @@ def render(table: tuple[Behaviour, ...], results: dict[Cell, dict[str, Result]])
     table = tuple(behaviour for behaviour in table if any(behaviour.name in results[cell] for cell in cells))
     width = max(len(behaviour.name) for behaviour in table) + 2
     lines = [
+        " " * width + "".join(f"{cell.parser:<10}" for cell in cells),
         " " * width + "".join(f"{f'{cell.hosting} {cell.client}':<10}" for cell in cells),
         " " * width + "".join(f"{cell.transport:<10}" for cell in cells),
     ]
     for subject, rows in itertools.groupby(table, key=lambda behaviour: behaviour.subject):
         lines += ["", subject]
         lines += [
-            f"{row.name:<{width}}" + "".join(f"{_mark(results[cell].get(row.name)):<10}" for cell in cells)
+            f"{row.name:<{width}}" + "".join(f"{_mark(cell, row.name, results[cell]):<10}" for cell in cells)
             for row in rows
         ]
     ran = [(cell, name, result) for cell in cells for name, result in results[cell].items()]
     failed = [(cell, name, result) for cell, name, result in ran if not result.ok]
-    lines += ["", f"{len(ran) - len(failed)} of {len(ran)} passed in {len(cells)} cells"]
+    struck = [(cell, row.name, cell.struck(row.name)) for row in table for cell in cells if cell.struck(row.name)]
+    lines += ["", f"{len(ran) - len(failed)} of {len(ran)} passed in {len(cells)} cells, {len(struck)} struck"]
+    for (name, reason), cells_of_it in itertools.groupby(sorted(struck, key=_by_reason), key=_by_reason):
+        where = ", ".join(sorted({_where(cell) for cell, _, _ in cells_of_it}))
+        lines.append(f"struck {name} ({where}): {reason}")
     lines += [f"FAILED {cell}-{name}: {' '.join((result.error or '').split())}" for cell, name, result in failed]
     return [line.rstrip() for line in lines]
 
 
-def _mark(result: Result | None) -> str:
+def _by_reason(struck: tuple[Cell, str, str]) -> tuple[str, str]:
+    return struck[1:]
+
+
+def _where(cell: Cell) -> str:
+    return f"{cell.hosting} {cell.client} {cell.parser}"
+
+
+def _mark(cell: Cell, name: str, results: dict[str, Result]) -> str:
+    result = results.get(name)
     if result is None:
-        return ""
+        return "-" if cell.struck(name) else ""
     return "ok" if result.ok else "FAILED"
 
 
@@ -173,6 +202,6 @@ def artefacts() -> Path:
 
 
 def is_complete(table: tuple[Behaviour, ...], results: dict[Cell, dict[str, Any]]) -> bool:
-    """Every behaviour ran in every cell."""
+    """Every behaviour ran in every cell in which it is not struck."""
     names = {behaviour.name for behaviour in table}
-    return all(set(results.get(cell, ())) == names for cell in CELLS)
+    return all(set(results.get(cell, ())) == {name for name in names if not cell.struck(name)} for cell in CELLS)

@@ -6,17 +6,17 @@ import { parseArgs } from "node:util";
 import { Context } from "./context.mjs";
 import { table } from "./table.mjs";
 
-const LIMIT_SECONDS = 10;
-
 const { values: options } = parseArgs({
   options: {
     client: { type: "string", default: "4" },
     transport: { type: "string", default: "upgrade" },
+    parser: { type: "string", default: "json" },
     hosting: { type: "string", default: "fast" },
-    server: { type: "string", default: "{}" }, // the line which server.py printed: {"control": url, "ports": {...}}
+    server: { type: "string", default: "{}" }, // the line which server.py printed
     only: { type: "string" }, // names, with commas between
     list: { type: "boolean", default: false },
     concurrency: { type: "string", default: "8" },
+    limit: { type: "string", default: "20" }, // seconds for a behaviour
   },
 });
 
@@ -25,7 +25,7 @@ if (options.list) {
   process.exit(0);
 }
 
-const { control, ports } = JSON.parse(options.server);
+const { control, ports, paths, middleware } = JSON.parse(options.server);
 const wanted = options.only?.split(",");
 const waiting = table.filter(({ name }) => !wanted || wanted.includes(name));
 
@@ -45,14 +45,17 @@ async function attempt({ name, subject, run }) {
   const context = new Context({
     client: Number(options.client),
     transport: options.transport,
+    parser: options.parser,
     hosting: options.hosting,
     ports,
+    paths,
+    middleware,
     control,
   });
   const start = performance.now();
   let timer;
   const overdue = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not done after ${LIMIT_SECONDS} s`)), LIMIT_SECONDS * 1000);
+    timer = setTimeout(() => reject(new Error(`not done after ${options.limit} s`)), options.limit * 1000);
   });
   let error = null;
   try {

@@ -1,6 +1,8 @@
-"""The application that the matrix runs against: ``python -m behaviours.server fast`` or ``asgi``.
+"""The application that the matrix runs against: ``python -m behaviours.server``, ``fast`` or ``asgi``, and a parser.
 
-It prints one line of JSON, ``{"control": url, "ports": {server: port}}``, and ends when its standard input does.
+It prints one line of JSON and ends when its standard input does::
+
+    {"control": url, "ports": {server: port}, "paths": {server: path}, "middleware": whether one is around it}
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import json
 import socket as sockets
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,6 +24,8 @@ from .subjects import SUBJECTS, make_servers
 from .subjects.stage import Stage
 
 Message = MutableMapping[str, Any]
+
+PARSERS: dict[str, Literal["json", "msgpack"]] = {"json": "json", "msgpack": "msgpack"}
 
 _running: list[Any] = []  # kept from being collected
 
@@ -73,15 +77,17 @@ async def host_asgi(server: Server) -> int:
     return port
 
 
-async def main(hosting: str) -> None:
+async def main(hosting: str, parser: Literal["json", "msgpack"]) -> None:
     host = {"fast": host_fast, "asgi": host_asgi}[hosting]
-    servers = make_servers()
+    servers = make_servers(allow_eio3=True, parser=parser)
     stage = Stage(servers)
     for prepare in SUBJECTS:
         prepare(stage)
     ports = {name: await host(server) for name, server in servers.items()}
     control = f"http://127.0.0.1:{await stage.serve()}"
-    print(json.dumps({"control": control, "ports": ports}), flush=True)
+    paths = dict.fromkeys(ports, "/socket.io")
+    line = {"control": control, "ports": ports, "paths": paths, "middleware": hosting == "asgi"}
+    print(json.dumps(line), flush=True)
     await asyncio.to_thread(sys.stdin.read)  # the tests hold the other end: however they end, so does this process
 
 
@@ -89,6 +95,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "fast":
         import uvloop
 
-        uvloop.run(main("fast"))
+        uvloop.run(main("fast", PARSERS[sys.argv[2]]))
     else:
-        asyncio.run(main("asgi"))
+        asyncio.run(main("asgi", PARSERS[sys.argv[2]]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Unpack
 
 from duplexio import Server
+from duplexio.options import ServerOptions
 
 from . import (
     acks,
@@ -40,10 +42,10 @@ SUBJECTS: tuple[Callable[[Stage], None], ...] = (
 )
 
 
-def make_servers() -> dict[str, Server]:
+def make_servers(**common: Unpack[ServerOptions]) -> dict[str, Server]:
     """Most behaviours share ``main``; the others need an option which would be wrong for the rest."""
-    return {
-        "main": Server(),
+    options: dict[str, ServerOptions] = {
+        "main": {},
         **connecting.servers(),
         **disconnecting.servers(),
         **middlewares.servers(),
@@ -51,3 +53,8 @@ def make_servers() -> dict[str, Server]:
         **transports.servers(),
         **recovery.servers(),
     }
+    servers: dict[str, Server] = {}
+    for name, own in options.items():
+        merged: ServerOptions = {**common, **own}
+        servers[name] = Server(**merged)
+    return servers

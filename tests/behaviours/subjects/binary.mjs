@@ -28,6 +28,13 @@ export const binary = {
     assert.deepEqual(seen, [Buffer.from([0, 1, 255]), Buffer.from("array"), Buffer.from("view")]);
   },
 
+  async a_client_without_binary_frames_sends_and_receives_bytes(ctx) {
+    const socket = await ctx.connect("/binary", { forceBase64: true });
+    const sent = [Buffer.from([0, 1, 255]), "text", Buffer.alloc(0)];
+    assert.deepEqual(await request(socket, "echo", ...sent), sent);
+    assert.equal((await request(socket, "repr", ...sent))[0], String.raw`[b'\x00\x01\xff', 'text', b'']`);
+  },
+
   async several_attachments_keep_their_places(ctx) {
     const socket = await connect(ctx);
     const [seen] = await request(socket, "repr", Buffer.from("a"), 1, Buffer.from("b"), "two", Buffer.from("c"));

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from duplexio import Server, Socket
+from duplexio import Socket
+from duplexio.options import ServerOptions
 
 from .stage import Stage
 
 
-def servers() -> dict[str, Server]:
+def servers() -> dict[str, ServerOptions]:
     return {
-        "guarded": Server(allow_request=lambda request: request.headers.get("x-key") == "sesame"),
-        "cross_origin": Server(cors_allowed_origins=["https://app.example"], cors_credentials=True),
-        "impatient": Server(connect_timeout=0.4),
-        "with_cookie": Server(cookie="io"),
-        "with_headers": Server(),
-        "counted": Server(),
+        "guarded": ServerOptions(allow_request=lambda request: request.headers.get("x-key") == "sesame"),
+        "cross_origin": ServerOptions(cors_allowed_origins=["https://app.example"], cors_credentials=True),
+        "impatient": ServerOptions(connect_timeout=0.4),
+        "with_cookie": ServerOptions(cookie="io"),
+        "with_headers": ServerOptions(),
+        "counted": ServerOptions(),
     }
 
 

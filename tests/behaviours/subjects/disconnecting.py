@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from duplexio import Namespace, Server, Socket
+from duplexio import Namespace, Socket
+from duplexio.options import ServerOptions
 
 from .stage import Stage
 
 
-def servers() -> dict[str, Server]:
+def servers() -> dict[str, ServerOptions]:
     return {
-        "cancelling": Server(cancel_on_disconnect=True),
-        "closing": Server(drain_seconds=0.2),
+        "cancelling": ServerOptions(cancel_on_disconnect=True),
+        "closing": ServerOptions(drain_seconds=0.2),
     }
 
 

@@ -13,7 +13,7 @@ export const middlewares = {
   async refusal_with_data(ctx) {
     const error = await refused(ctx.socket("/middlewares-refusing", { auth: { ask: "data" } }));
     assert.ok(error instanceof Error);
-    assert.equal(error.message, "not allowed");
+    if (ctx.client > 2) assert.equal(error.message, "not allowed"); // protocol 4 has room for one of the two
     assert.deepEqual(error.data, { code: 401, details: ["why", null] });
   },
 
@@ -68,7 +68,9 @@ export const middlewares = {
   async what_a_middleware_emits_comes_after_connect(ctx) {
     const socket = ctx.socket("/middlewares-early");
     const packets = [];
-    socket.io.on("packet", ({ type, data }) => packets.push(type === 0 ? "CONNECT" : data.join()));
+    socket.io.on("packet", ({ type, nsp, data }) => {
+      if (nsp === socket.nsp) packets.push(type === 0 ? "CONNECT" : data.join());
+    });
     const seen = collectAll(socket, "from the middleware", "from the connection");
     await opened(socket);
     await until(() => seen.length === 3);
@@ -103,7 +105,7 @@ export const middlewares = {
 
   async middleware_that_takes_too_long_refuses(ctx) {
     const start = performance.now();
-    await refused(ctx.socket("/", { server: "hurried", auth: { slow: true } }));
+    await refused(ctx.socket("/", { server: "hurried", auth: { slow: true }, query: { slow: "true" } }));
     assert.ok(performance.now() - start < 4000);
     await fence(await ctx.connect("/", { server: "hurried" }));
   },

@@ -6,13 +6,14 @@ import asyncio
 import re
 from typing import Any
 
-from duplexio import ConnectRefused, EventError, Server, Socket
+from duplexio import ConnectRefused, EventError, Socket
+from duplexio.options import ServerOptions
 
 from .stage import Stage
 
 
-def servers() -> dict[str, Server]:
-    return {"hurried": Server(middleware_timeout=0.3)}
+def servers() -> dict[str, ServerOptions]:
+    return {"hurried": ServerOptions(middleware_timeout=0.3)}
 
 
 def prepare(stage: Stage) -> None:
@@ -99,7 +100,7 @@ def prepare(stage: Stage) -> None:
 
     @hurried.use
     async def too_slow(socket: Socket) -> None:
-        if socket.handshake.auth.get("slow"):
+        if "slow" in socket.handshake.query:
             await asyncio.sleep(5)
 
     family = stage.of(re.compile("^/middlewares-family-"))

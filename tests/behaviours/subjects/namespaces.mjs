@@ -141,9 +141,10 @@ export const namespaces = {
 
   async too_many_namespaces_are_refused(ctx) {
     const manager = ctx.manager();
-    await Promise.all(range(100).map((index) => opened(manager.socket(`/crowd-many-${index}`))));
+    const allowed = ctx.client === 2 ? 99 : 100; // the oldest client is in the main namespace, too
+    await Promise.all(range(allowed).map((index) => opened(manager.socket(`/crowd-many-${index}`))));
     const error = await refused(manager.socket("/crowd-many-100"));
     assert.equal(error.message, "Too many namespaces");
-    await fence(manager.nsps["/crowd-many-0"], manager.nsps["/crowd-many-99"]);
+    await fence(manager.nsps["/crowd-many-0"], manager.nsps[`/crowd-many-${allowed - 1}`]);
   },
 };

@@ -18,6 +18,8 @@ def prepare(stage: Stage) -> None:
     def new_namespace(namespace: Namespace) -> None:
         stage.note("new_namespace", namespace.name)
 
+    # In front of the pattern: behind it, it would be one of its children.
+    fixed = stage.of("/numbered-7")
     numbered = stage.of(re.compile(r"^/numbered-\d+$"))
 
     @numbered.on("connection")
@@ -27,8 +29,6 @@ def prepare(stage: Stage) -> None:
     @numbered.on("whoami")
     async def whoami(socket: Socket) -> tuple[str, str, str]:
         return socket.nsp.name, socket.id, socket.conn.id
-
-    fixed = stage.of("/numbered-7")
 
     @fixed.on("whoami")
     async def fixed_whoami(socket: Socket) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from duplexio import Server, Socket
+from duplexio import Socket
+from duplexio.options import ServerOptions
 
 from .stage import Stage
 
 
-def servers() -> dict[str, Server]:
+def servers() -> dict[str, ServerOptions]:
     return {
-        "recovering": Server(connection_state_recovery=True),
-        "forgetful": Server(connection_state_recovery={"max_disconnection_duration": 0.2}),
-        "trusting": Server(connection_state_recovery={"skip_middlewares": True}),
+        "recovering": ServerOptions(connection_state_recovery=True),
+        "forgetful": ServerOptions(connection_state_recovery={"max_disconnection_duration": 0.2}),
+        "trusting": ServerOptions(connection_state_recovery={"skip_middlewares": True}),
     }
 
 
@@ -52,6 +53,10 @@ def _prepare(stage: Stage, server: str, name: str) -> None:
     @namespace.on("say")
     async def say(socket: Socket, *args: Any) -> None:
         socket.emit("said", *args)
+
+    @namespace.on("whisper")
+    async def whisper(socket: Socket, *args: Any) -> None:
+        socket.volatile.emit("said", *args)
 
     @namespace.on("answer")
     async def answer(socket: Socket, value: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from duplexio import Server, Socket
+from duplexio import Socket
+from duplexio.options import ServerOptions
 
 from .stage import Stage
 
@@ -16,8 +17,8 @@ class Profile:
         self.visits = 1
 
 
-def servers() -> dict[str, Server]:
-    return {"profiled": Server(data=Profile), "alone": Server()}
+def servers() -> dict[str, ServerOptions]:
+    return {"profiled": ServerOptions(data=Profile), "alone": ServerOptions()}
 
 
 def prepare(stage: Stage) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from duplexio import Server, Socket
+from duplexio import Socket
+from duplexio.options import ServerOptions
 
 from .stage import Stage
 
 
-def servers() -> dict[str, Server]:
+def servers() -> dict[str, ServerOptions]:
     return {
-        "heartbeat": Server(ping_interval=0.3, ping_timeout=1.0),
-        "no_upgrades": Server(allow_upgrades=False),
-        "polling_only": Server(transports=("polling",)),
-        "websocket_only": Server(transports=("websocket",)),
-        "small": Server(max_http_buffer_size=10_000),
+        "heartbeat": ServerOptions(ping_interval=0.3, ping_timeout=1.0),
+        "no_upgrades": ServerOptions(allow_upgrades=False),
+        "polling_only": ServerOptions(transports=("polling",)),
+        "websocket_only": ServerOptions(transports=("websocket",)),
+        "small": ServerOptions(max_http_buffer_size=10_000),
     }
 
 
