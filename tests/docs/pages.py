@@ -32,7 +32,7 @@ class Block:
 
 @dataclass
 class Script:
-    """A client's JavaScript, and what it prints."""
+    """A client in JavaScript or Python, and what it prints."""
 
     block: Block
     prints: str
@@ -40,11 +40,17 @@ class Script:
 
 @dataclass
 class Example:
-    """A program in Python as it stands up to here, and the clients that are shown with it."""
+    """A program in Python as it stands up to here, and the clients that are shown with it.
+
+    `files` are other modules of it; `first` are the arguments of Python for what has to run before it.
+    """
 
     block: Block
     code: str
+    files: tuple[Block, ...] = ()
+    first: tuple[str, ...] = ()
     scripts: list[Script] = field(default_factory=list)
+    commands: list[Block] = field(default_factory=list)
     prints: str | None = None
 
     @property
@@ -84,25 +90,38 @@ def _notes_before(lines: list[str], position: int) -> Iterator[str]:
 def examples(page: Path) -> list[Example]:
     """The programs of a page. One that `continues` has the one before it at its head, as a reader's file has.
 
-    A `js` block is a client of the program before it; the `text` block after it, which it must have, is what it
-    prints. A `text` block whose title begins with `server` is what the program prints.
+    One that is `beside` is a module of the next that is not. One of `pytest` is a file of tests.
+
+    A `console` block to `run` is of commands, and what they print below each.
+
+    A `js` block, and one in Python that is a `client`, is a client of the program before it; the `text` block after it,
+    which it must have, is what it prints. A `text` block whose title begins with `server` is what the program prints,
+    as is one whose title begins with `python` behind a program that is no server.
     """
     found: list[Example] = []
+    beside: list[Block] = []
     unanswered: Block | None = None
     for block in blocks(page):
         if unanswered is not None:
             assert block.language == "text", f"{name_of(page)}:{block.line}: what does the script above print?"
             found[-1].scripts.append(Script(unanswered, block.code))
             unanswered = None
+        elif block.language == "python" and "beside" in block.notes:
+            beside.append(block)
+        elif block.language == "js" or "client" in block.notes:
+            assert found, f"{name_of(page)}:{block.line}: a client needs a program before it"
+            unanswered = block
         elif block.language == "python":
             head = found[-1].code + "\n\n" if "continues" in block.notes else ""
-            found.append(Example(block, head + block.code))
-        elif block.language == "js":
-            assert found, f"{name_of(page)}:{block.line}: a script needs a program before it"
-            unanswered = block
+            first = tuple(note.removeprefix("first: ") for note in block.notes if note.startswith("first: "))
+            found.append(Example(block, head + block.code, tuple(beside), first))
+            beside.clear()
+        elif block.language == "console" and "run" in block.notes:
+            found[-1].commands.append(block)
         elif block.language == "text" and block.title.startswith("server"):
             found[-1].prints = block.code
     assert unanswered is None, f"{name_of(page)}: what does the last script print?"
+    assert not beside, f"{name_of(page)}: which program are the last files of?"
     return found
 
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from duplexio.observe import Counts
-
 from .pages import PAGES, Example, blocks, examples
-from .running import NODE_MODULES, run_script, same, serve
+from .running import NODE_MODULES, run_commands, run_script, same, serve
 
 EXAMPLES = [example for page in PAGES for example in examples(page)]
 
@@ -24,8 +22,11 @@ def test_what_they_need_is_there() -> None:
 
 def test_none_is_passed_over() -> None:
     shown = [block for page in PAGES for block in blocks(page)]
-    assert len(EXAMPLES) == sum(block.language == "python" for block in shown) > 40
-    assert sum(len(example.scripts) for example in EXAMPLES) == sum(block.language == "js" for block in shown) > 30
+    programs = sum(1 + len(example.files) for example in EXAMPLES)
+    clients = [script.block.language for example in EXAMPLES for script in example.scripts]
+    assert programs + clients.count("python") == sum(block.language == "python" for block in shown) > 40
+    assert clients.count("js") == sum(block.language == "js" for block in shown) > 30
+    assert clients.count("python") > 10
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,9 @@ async def test_example(
     async with serve(example, tmp_path) as place:
         for script in example.scripts:
             await run_script(script, place)
-        if place.server is not None and isinstance(place.server.counts, Counts):
+        for block in example.commands:
+            await run_commands(block, place)
+        if place.server is not None and place.server.options.observer is None:
             assert place.server.counts["handler_errors"] == _expected_errors(example)
     if place.server is not None and example.prints is not None:
         printed = capsys.readouterr().out

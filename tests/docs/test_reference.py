@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import duplexio
+from duplexio import sync
+from duplexio.cli.client_arguments import EXITS
 from duplexio.cli.main import main
+from duplexio.client_options import CLIENT_OPTIONS
+from duplexio.hub.client_operators import ClientOperator
 from duplexio.hub.dispatch import HandlerOptions
 from duplexio.hub.handshake import Handshake
 from duplexio.hub.operators import SocketOperator
@@ -23,6 +25,7 @@ from duplexio.options import OPTIONS
 from duplexio.protocol.engine_handshake import MESSAGES
 from duplexio.server import Server
 
+from .option_tables import TABLE_PAGES, fill_in
 from .pages import DOCS, PAGES, ROOT, blocks, name_of, sections, tables
 
 REFERENCE = DOCS / "reference"
@@ -36,6 +39,7 @@ INTERNAL = {
     duplexio.Socket: {"acknowledged", "active", "close", "open", "receive"},
     duplexio.Ack: {"fail"},
     Handshake: {"record"},
+    duplexio.Manager: {"in_use", "number", "usable_here"},
 }
 #: What instances have that their class does not show.
 ON_INSTANCES = {
@@ -43,6 +47,7 @@ ON_INSTANCES = {
     duplexio.Namespace: {"name"},
     duplexio.ParentNamespace: {"children"},
     Listening: {"host", "port"},
+    duplexio.Manager: {"url"},
 }
 CLASSES: list[tuple[str, str, type]] = [
     ("server", "Server", Server),
@@ -56,6 +61,9 @@ CLASSES: list[tuple[str, str, type]] = [
     ("operators", "BroadcastOperator", duplexio.BroadcastOperator),
     ("operators", "SocketOperator", SocketOperator),
     ("operators", "RemoteSocket", duplexio.RemoteSocket),
+    ("client", "ClientSocket", duplexio.ClientSocket),
+    ("client", "ClientOperator", ClientOperator),
+    ("client", "Manager", duplexio.Manager),
 ]
 
 
@@ -95,6 +103,30 @@ def test_every_parameter_of_a_method(page: str, heading: str, cls: type) -> None
                 assert signature.parameters[keyword.arg].default == ast.literal_eval(keyword.value), cell
 
 
+@pytest.mark.parametrize(
+    ("blocking", "cls", "more"),
+    [
+        (sync.Socket, duplexio.ClientSocket, set()),
+        (sync.Operator, ClientOperator, set()),
+        (sync.Manager, duplexio.Manager, {"settings"}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_the_blocking_client_has_the_same_names(blocking: type, cls: type, more: set[str]) -> None:
+    same = {name for name in dir(cls) if not name.startswith("_")} - ON_INSTANCES.get(cls, set())
+    assert {name for name in dir(blocking) if not name.startswith("_")} == (same - {"io"}) | more
+
+
+def test_every_name_of_the_blocking_client_is_on_a_page() -> None:
+    section = sections(text_of("client"))["The blocking client"]
+    assert [name for name in sync.__all__ if f"`sync.{name}" not in section] == []
+    for cell in [row[0] for table in tables(section) for row in table[1:]]:
+        for name, parameters in re.findall(r"`(\w+)\(([^`]*)\)`", cell):
+            signature = inspect.signature(getattr(sync.Socket, name))
+            listed = [part.split("=")[0].strip("* ") for part in parameters.split(",")]
+            assert listed == [parameter for parameter in signature.parameters if parameter != "self"], cell
+
+
 def test_every_public_name_is_on_a_page() -> None:
     everything = "\n".join(page.read_text(encoding="utf-8") for page in REFERENCE.glob("*.md"))
     assert [name for name in duplexio.__all__ if not re.search(rf"\b{name}\b", everything)] == []
@@ -112,6 +144,8 @@ def test_every_exception() -> None:
     made = {
         duplexio.AckTimeout: duplexio.AckTimeout("event", 1.0),
         duplexio.ConnectRefused: duplexio.ConnectRefused(),
+        duplexio.ConnectError: duplexio.ConnectError("no"),
+        duplexio.ConnectTimeout: duplexio.ConnectTimeout("no"),
         duplexio.Disconnected: duplexio.Disconnected("transport close"),
         duplexio.LimitExceeded: duplexio.LimitExceeded("max_threads", 1),
         duplexio.ReservedEvent: duplexio.ReservedEvent("connect"),
@@ -153,74 +187,96 @@ def test_counters_that_pages_name() -> None:
         text = page.read_text(encoding="utf-8")
         named = set(re.findall(r"fault\.[a-z_]+", text)) | set(re.findall(r"counts\[\"([a-z_.]+)\"\]", text))
         assert named <= known, name_of(page)
-    assert {option.counter for option in OPTIONS if option.counter} <= known
+    assert {option.counter for option in (*OPTIONS, *CLIENT_OPTIONS) if option.counter} <= known
 
 
 # Options.
 
 
-def hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("options_table", DOCS / "_hooks" / "options_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.mark.parametrize("page", TABLE_PAGES, ids=name_of)
+def test_tables_are_those_of_the_code(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert fill_in(text) == text, "python -m tests.docs.option_tables writes them anew"
 
 
 def test_every_option_is_in_a_table_once() -> None:
-    filled = hook().fill_in(text_of("options"))
-    assert sorted(first_cells(filled, "Option")) == sorted(option.name for option in OPTIONS)
-    assert "<!--" not in filled
-    by_name = {row[0]: row for table in tables(filled) for row in table[1:]}
+    text = text_of("options")
+    assert sorted(first_cells(text, "Option")) == sorted(option.name for option in OPTIONS)
+    by_name = {row[0]: row for table in tables(text) for row in table[1:]}
     assert by_name["`ping_interval` (`pingInterval`)"][1] == "25 s"
     assert by_name["`max_connections`"][1] == "100,000 sessions"
     assert by_name["`cors_allowed_origins` (`cors.origin`)"][1] == "`None`"
 
 
+def test_every_option_of_a_client_is_in_a_table_once() -> None:
+    text = text_of("client-options")
+    assert sorted(first_cells(text, "Option")) == sorted(option.name for option in CLIENT_OPTIONS)
+    by_name = {row[0]: row for table in tables(text) for row in table[1:]}
+    assert by_name["`reconnection_delay_max` (`reconnectionDelayMax`)"][1] == "5 s"
+    assert by_name["`reconnection_attempts` (`reconnectionAttempts`)"][1] == "no limit"
+    assert by_name["`ssl`"][1] == "`None`"
+
+
 def test_every_limit_is_in_the_table() -> None:
-    filled = hook().fill_in(text_of("limits"))
-    limits = [option.name for option in OPTIONS if option.name.startswith("max_")]
-    assert first_cells(sections(filled)["Limits that are options"], "Limit") == limits
+    text = text_of("limits")
+    for heading, options in ("Limits that are options", OPTIONS), ("Limits of a client", CLIENT_OPTIONS):
+        limits = [option.name for option in options if option.name.startswith("max_")]
+        assert first_cells(sections(text)[heading], "Limit") == limits
 
 
-def options_named(text: str) -> Iterable[str]:
+def options_named(text: str, names: str = "Server") -> Iterable[str]:
     """Keyword arguments of `Server(…)`."""
-    for call in re.findall(r"\bServer\(([^()]*(?:\([^()]*\)[^()]*)*)\)", text):
+    for call in re.findall(rf"\b(?:{names})\(([^()]*(?:\([^()]*\)[^()]*)*)\)", text):
         yield from re.findall(r"(?:^|[,\s])(\w+)=", re.sub(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)", "…", call))
+
+
+#: Of python-socketio.
+FOREIGN = {"max_decode_packets"}
 
 
 def test_options_that_pages_name() -> None:
     known = {option.name for option in OPTIONS}
+    of_clients = {option.name for option in CLIENT_OPTIONS}
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("ping_intervall", "ping_interval")  # misspelt on purpose there
         assert set(options_named(text)) <= known, name_of(page)
-        prefixed = set(re.findall(r"\bmax_[a-z_]+\b", text)) - {"max_size", "max_disconnection_duration"}
-        assert prefixed <= known, name_of(page)
+        assert set(options_named(text, "connect|Manager")) <= of_clients, name_of(page)
+        prefixed = set(re.findall(r"\bmax_[a-z_]+\b", text)) - {"max_size", "max_disconnection_duration", *FOREIGN}
+        assert prefixed <= known | of_clients, name_of(page)
 
 
 # The command.
 
 
-def options_of_the_command(capsys: pytest.CaptureFixture[str]) -> set[str]:
+COMMANDS = ("run", "client")
+
+
+def options_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     with pytest.raises(SystemExit) as ended:
-        main(["run", "--help"])
+        main([command, "--help"])
     assert ended.value.code == 0
     return set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
 
 
-def test_every_option_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    listed = [cell.split()[0] for cell in first_cells(text_of("cli"), "Option")]
-    assert sorted(listed) == sorted(options_of_the_command(capsys))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = [re.split("[ ,]", cell)[0] for cell in first_cells(sections(text_of("cli"))[command], "Option")]
+    assert sorted(listed) == sorted(options_of_the_command(command, capsys))
 
 
-def test_options_of_the_command_that_pages_name(capsys: pytest.CaptureFixture[str]) -> None:
-    known = options_of_the_command(capsys)
+def test_every_exit_code_of_the_client() -> None:
+    rows = next(rows for rows in tables(sections(text_of("cli"))["client"]) if rows[0][0] == "Exit code")
+    assert {int(code): text for code, text in rows[1:]} == EXITS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_of_the_command_that_pages_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    known = options_of_the_command(name, capsys)
     for page in PAGES:
         commands = [line for block in blocks(page) if block.language == "console" for line in block.code.splitlines()]
-        commands += re.findall(r"`(duplexio run[^`]*)`", page.read_text(encoding="utf-8"))
+        commands += re.findall(rf"`(duplexio {name}[^`]*)`", page.read_text(encoding="utf-8"))
         for command in commands:
-            if "duplexio run" in command:
+            if f"duplexio {name}" in command:
                 assert set(re.findall(r"--[a-z-]+", command)) <= known, command
 
 
@@ -239,7 +295,9 @@ def pages_with_anchors() -> dict[Path, set[str]]:
 def test_links_lead_somewhere() -> None:
     anchors = pages_with_anchors()
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        # Not in code, which may look like a link.
+        text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
             if target.startswith(("http:", "https:")):
                 continue
             path, _, anchor = target.partition("#")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from duplexio import ConnectRefused, Server, Socket
+from tests.hosting.hosts import Host, fast, plain
 from tests.refusals.raw import WebSocket, Wire, frame, handshake
 
 from .pages import DOCS, sections, tables
@@ -26,12 +28,50 @@ NOTHING = "\N{EN DASH}"
 
 Row = dict[str, str]
 
+#: What a WebSocket server of another make sees to by itself, where it differs; here uvicorn's.
+OTHERS_OWN: dict[str, Row] = {
+    "not a WebSocket handshake of version 13": {
+        "WebSocket": "`400` `Failed to open a WebSocket connection: invalid Sec-WebSocket-Version header: 8.\n`",
+        "Counter": "",
+        "Hint": "",
+    },
+    "a message that is not UTF-8": {
+        "Reason": "`transport error`",
+        "Counter": "`fault.transport_error`",
+        "Hint": "`the WebSocket ended with 1007: text that is not UTF-8`",
+    },
+    "a compressed message that is corrupt": {
+        "WebSocket": "closed, `1002`",
+        "Hint": "`the WebSocket ended with 1002: a frame against RFC 6455`",
+    },
+    "a frame against RFC 6455": {"Hint": "`the WebSocket ended with 1002: a frame against RFC 6455`"},
+}
+
+#: Our protocol classes, and any ASGI server's way.
+HOSTS: dict[str, Host] = {"fast": fast, "asgi": plain}
+_hosting = "fast"
+
+
+def _host(io: Server) -> contextlib.AbstractAsyncContextManager[str]:
+    # What uvicorn compresses of its own accord says nothing of us.
+    return HOSTS[_hosting](io, io, **({} if _hosting == "fast" else {"ws_per_message_deflate": False}))
+
+
+@pytest.fixture(autouse=True, params=HOSTS)
+def hosting(request: pytest.FixtureRequest) -> str:
+    """Each row is tried in both."""
+    global _hosting
+    _hosting = str(request.param)
+    return _hosting
+
 
 def rows(heading: str) -> dict[str, Row]:
     """The rows of the table below a heading, by their first cell."""
     (table,) = tables(sections(PAGE)[heading])
     found = {cells[0]: dict(zip(table[0][1:], cells[1:], strict=True)) for cells in table[1:]}
     assert len(found) == len(table) - 1
+    if _hosting == "asgi":
+        found = {name: {**row, **OTHERS_OWN.get(name, {})} for name, row in found.items()}
     return found
 
 
@@ -89,7 +129,7 @@ class Stage:
 
     def counted(self) -> set[str]:
         """The counters that tell of something; that sessions come and go is none of it."""
-        counts = self.io.counts.snapshot()  # type: ignore[attr-defined]
+        counts = self.io.counts.snapshot()
         return {name for name in counts if not name.startswith("connections_")}
 
 
@@ -97,8 +137,8 @@ class Stage:
 async def staged(options: dict[str, Any]) -> AsyncIterator[Stage]:
     stage = Stage(options)
     with collected(stage.logged):
-        async with asyncio.timeout(3 * SECONDS), await stage.io.listen() as listening:
-            stage.port = listening.port
+        async with asyncio.timeout(3 * SECONDS), _host(stage.io) as address:
+            stage.port = int(address.rpartition(":")[2])
             try:
                 yield stage
             finally:
@@ -160,9 +200,13 @@ REQUESTS = {
     ),
     "a session that is not there": Request("EIO=4&transport=T&sid=abc"),
     "no session, and not `GET`": Request(method="POST"),
-    "no session, WebSocket without `Upgrade`": Request("EIO=4&transport=websocket"),
+    "WebSocket without `Upgrade`, for a session or none": Request("EIO=4&transport=websocket"),
     "a Socket.IO 2 client: `EIO=3`": Request("EIO=3&transport=T"),
     "no `EIO`, or another": Request("transport=T"),
+    "JSONP: `j=0`": Request("EIO=4&transport=T&j=0"),
+    "JSONP by a page that is not shown to be this server's": Request(
+        "EIO=4&transport=T&j=0", headers={"Referer": "https://evil.example/"}, options={"jsonp": True}
+    ),
     "`allow_request` says `False`": Request(options={"allow_request": lambda request: False}),
     "`allow_request` says `No room`": Request(options={"allow_request": lambda request: "No room"}),
     "`allow_request` takes too long": Request(options={"allow_request": never, "allow_request_timeout": 0.05}),
@@ -255,7 +299,7 @@ SENT = {
     "an unknown packet type: `9`": Sent(b"9"),
     "an empty packet": Sent(b""),
     "a body that is not UTF-8": Sent(b'42["\xff"]'),
-    "a body with bytes that are not base64: `b!`": Sent(b"b!"),
+    "bytes that are not base64: `b!`": Sent(b"b!"),
     "more than `max_payload_packets` packets in a body": Sent(
         b"\x1e".join([b'42["x"]'] * 4), {"max_payload_packets": 3}
     ),
@@ -314,6 +358,10 @@ async def test_packets_on_websocket(name: str) -> None:
 
 async def closed(client: WebSocket) -> str:
     code = (await client.closing()).code
+    if _hosting == "asgi":
+        # A server that closes for its application gives a code, and hears of the client's before it ends.
+        await client.wire.write(frame(8, b"" if code is None else code.to_bytes(2, "big")))
+        code = None if code == 1000 else code
     await client.wire.rest()
     return "closed" if code is None else f"closed, `{code}`"
 
@@ -411,6 +459,18 @@ async def bad_frame(stage: Stage) -> str:
     return await closed(client)
 
 
+async def corrupt_message(stage: Stage) -> str:
+    wire = await stage.wire()
+    offer = {"Sec-WebSocket-Extensions": "permessage-deflate"}
+    assert (await handshake(wire, WEBSOCKET, offer.items())).status == 101
+    client = WebSocket(wire)
+    await client.read()
+    await client.send(b"40")
+    await client.read()
+    await wire.write(frame(1, b"\xff\xff\xff", reserved=4))
+    return await closed(client)
+
+
 async def lost_websocket(stage: Stage) -> str:
     (await stage.websocket()).wire.abort()
     await asyncio.sleep(0.1)
@@ -433,6 +493,7 @@ async def websocket_reads_nothing(stage: Stage) -> str:
 
 ON_WEBSOCKET: dict[str, Callable[[Stage], Awaitable[str]]] = {
     "a message of over `max_http_buffer_size` bytes": large_message,
+    "a compressed message that is corrupt": corrupt_message,
     "a frame against RFC 6455": bad_frame,
     "the connection is lost": lost_websocket,
     "a ping that is not answered": silent_websocket,
@@ -446,6 +507,7 @@ TRANSPORT_OPTIONS: dict[str, dict[str, Any]] = {
     "a ping that is not answered": {"ping_interval": 0.1, "ping_timeout": 0.1},
     "no namespace is joined within `connect_timeout`": {"connect_timeout": 0.1},
     "a full outbox": {"max_outbox_bytes": 100_000},
+    "a compressed message that is corrupt": {"per_message_deflate": True},
 }
 TRANSPORTS = rows("Transports")
 
@@ -458,7 +520,7 @@ def test_every_fault_of_a_transport_is_tried() -> None:
 @pytest.mark.parametrize("name", ON_POLLING)
 async def test_polling(name: str) -> None:
     async with staged(TRANSPORT_OPTIONS.get(name, {})) as stage:
-        row = TRANSPORTS[name]
+        row = rows("Transports")[name]
         assert await ON_POLLING[name](stage) == spans(row["Polling"])
         check_transport(stage, row, "polling")
 
@@ -466,7 +528,7 @@ async def test_polling(name: str) -> None:
 @pytest.mark.parametrize("name", ON_WEBSOCKET)
 async def test_websocket(name: str) -> None:
     async with staged(TRANSPORT_OPTIONS.get(name, {})) as stage:
-        row = TRANSPORTS[name]
+        row = rows("Transports")[name]
         assert await ON_WEBSOCKET[name](stage) == row["WebSocket"]
         check_transport(stage, row, "WebSocket")
 
@@ -484,6 +546,93 @@ def check_transport(stage: Stage, row: Row, transport: str) -> None:
     for hint in spans(chosen["Hint"]):
         pattern = ".*".join(re.escape(part) for part in hint.split("…"))
         assert any(re.search(pattern, line) for line in stage.logged), (hint, stage.logged)
+
+
+# Older protocols and other parsers.
+
+OLD_POLLING, OLD_WEBSOCKET = (target.replace("EIO=4", "EIO=3") for target in (POLLING, WEBSOCKET))
+
+
+@dataclass
+class Other:
+    """What is sent on a session of another kind; nothing: it is waited for what comes by itself."""
+
+    options: dict[str, Any]
+    body: bytes = b""
+    message: bytes = b""
+    binary: bool = False
+    target: str = POLLING
+    content_type: str = "text/plain"
+
+
+OLD = {"allow_eio3": True}
+MSGPACK = {"parser": "msgpack"}
+OTHERS = {
+    "protocol 3: no length: `abc`": Other(OLD, b"abc", target=OLD_POLLING),
+    "protocol 3: a length too long: `9:4`": Other(OLD, b"9:4", target=OLD_POLLING),
+    "protocol 3: bytes that begin with no type": Other(
+        OLD, b"\x01\x01\xff\x09", b"\x09", True, OLD_POLLING, "application/octet-stream"
+    ),
+    "protocol 3: a pong: `3`": Other(OLD, b"1:3", b"3", target=OLD_POLLING),
+    "protocol 3: no ping within `ping_interval` and `ping_timeout`": Other(
+        {**OLD, "ping_interval": 0.1, "ping_timeout": 0.1}, target=OLD_POLLING
+    ),
+    "JSONP: a form without `d`": Other({"jsonp": True, "cors_allowed_origins": "*"}, b"x=1", target=f"{POLLING}&j=0"),
+    "MessagePack: bytes that are none": Other(MSGPACK, b"bwQ==", b"\xc1", True),
+    'MessagePack: a client with JSON: `42["x"]`': Other(MSGPACK, b'42["x"]', b'42["x"]'),
+    "MessagePack: a map that is no packet": Other(MSGPACK, b"bgA==", b"\x80", True),
+}
+OTHER_ROWS = rows("Older protocols and other parsers")
+JOIN_MSGPACK = b"\x82\xa4type\x00\xa3nsp\xa1/"
+
+
+def test_everything_of_other_protocols_is_tried() -> None:
+    assert set(OTHER_ROWS) == set(OTHERS)
+
+
+async def other_polling(stage: Stage, other: Other) -> str:
+    wire = await stage.wire()
+    answer = await wire.request("GET", other.target)
+    found = re.search(rb"sid[^\w]+([\w-]{20})", answer.body)
+    assert found is not None, answer
+    target = f"{other.target}&sid={found[1].decode()}"
+    if "parser" in other.options:
+        await wire.request("POST", target, b"b" + base64.b64encode(JOIN_MSGPACK))
+    elif "jsonp" in other.options:
+        await wire.request("POST", target, b"d=40")
+    await wire.request("GET", target)
+    return target
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_others_on_polling(name: str) -> None:
+    row, other = OTHER_ROWS[name], OTHERS[name]
+    async with staged(other.options) as stage:
+        target = await other_polling(stage, other)
+        poll = asyncio.create_task((await stage.wire()).request("GET", target))
+        observed: list[str] = []
+        if other.body:
+            headers = {"Content-Type": other.content_type}.items()
+            answer = await (await stage.wire()).request("POST", target, other.body, headers)
+            observed = [str(answer.status), *filter(None, [answer.body.decode()])]
+        assert [*observed, (await poll).body.decode()] == spans(row["Polling"])
+        check_session(stage, row)
+
+
+@pytest.mark.parametrize("name", [name for name, row in OTHER_ROWS.items() if row["WebSocket"] != NOTHING])
+async def test_others_on_websocket(name: str) -> None:
+    row, other = OTHER_ROWS[name], OTHERS[name]
+    async with staged(other.options) as stage:
+        target = other.target.replace("polling", "websocket")
+        client = await WebSocket.open(await stage.wire(), target)
+        await client.read()
+        if "parser" in other.options:
+            await client.send_binary(JOIN_MSGPACK)
+        await client.frame()
+        if other.message:
+            await (client.send_binary if other.binary else client.send)(other.message)
+        assert await closed(client) == row["WebSocket"]
+        check_session(stage, row)
 
 
 # Namespaces.
