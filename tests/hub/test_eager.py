@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -11,8 +12,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from duplexio import Socket
-from duplexio.hub.eager import start
+from duplexio import EventError, Socket
+from duplexio.hub.eager import call, never_suspends, start
 
 from .ends import joined, serving, until
 
@@ -383,3 +384,230 @@ def test_a_handler_that_waits_is_held_until_it_ends(runner: asyncio.Runner) -> N
 
     runner.run(main())
     assert log == ["ended"]
+
+
+# What awaits nothing needs no task.
+
+
+class Methods:
+    async def passes(self, socket: Socket) -> None: ...
+
+    async def waits(self, socket: Socket) -> None:
+        await asyncio.sleep(0)
+
+    async def __call__(self, socket: Socket) -> None: ...
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+async def passes(socket: Socket) -> int:
+    return sum(number for number in range(3))
+
+
+async def awaits(socket: Socket) -> None:
+    await asyncio.sleep(0)
+
+
+async def iterates(socket: Socket) -> None:
+    async for _ in Aiter():
+        pass
+
+
+async def enters(socket: Socket) -> None:
+    async with Methods():
+        pass
+
+
+async def comprehends(socket: Socket) -> list[int]:
+    return [number async for number in Aiter()]
+
+
+async def awaits_in_a_branch(socket: Socket) -> None:
+    if socket is None:
+        try:
+            pass
+        finally:
+            await asyncio.sleep(0)
+
+
+async def holds_another(socket: Socket) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def inner() -> None:
+        await asyncio.sleep(0)
+
+    return inner
+
+
+def plain(socket: Socket) -> Coroutine[Any, Any, None]:
+    return awaits(socket)
+
+
+class Aiter:
+    def __aiter__(self) -> Aiter:
+        return self
+
+    async def __anext__(self) -> int:
+        raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("function", [passes, holds_another, Methods().passes])
+def test_what_awaits_nothing_is_known(function: Callable[..., Any]) -> None:
+    assert never_suspends(function)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(awaits, iterates, enters, comprehends, awaits_in_a_branch, plain, Methods().waits),
+        # Whose code is another object's, or nobody's.
+        *(Methods(), functools.partial(passes), print),
+    ],
+)
+def test_what_may_wait_or_cannot_be_read_gets_a_task(function: Callable[..., Any]) -> None:
+    assert not never_suspends(function)
+
+
+def test_a_call_returns_what_the_function_returns_and_raises_what_it_raises(runner: asyncio.Runner) -> None:
+    async def main(log: Log) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def failing() -> None:
+            raise ValueError("its own")
+
+        async def stopping() -> None:
+            raise StopIteration("not the coroutine's")
+
+        assert call(passes(None), loop) == 3  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="its own"):
+            call(failing(), loop)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            call(stopping(), loop)
+
+    run(runner, main)
+
+
+def test_a_call_of_what_suspends_after_all_says_so(runner: asyncio.Runner) -> None:
+    async def main(log: Log) -> None:
+        outer = asyncio.current_task()
+        with pytest.raises(RuntimeError, match="has suspended"):
+            call(awaits(None), asyncio.get_running_loop())  # type: ignore[arg-type]
+        assert asyncio.current_task() is outer
+
+    run(runner, main)
+
+
+def test_a_call_has_a_current_task_and_leaves_the_callers(runner: asyncio.Runner) -> None:
+    async def main(log: Log) -> None:
+        loop = asyncio.get_running_loop()
+        outer = asyncio.current_task()
+
+        async def who() -> None:
+            own = asyncio.current_task()
+            assert own is not None
+            assert own is not outer
+            assert own.done()
+            assert anyio.get_current_task().id
+
+        async def nested() -> None:
+            own = asyncio.current_task()
+            call(who(), loop)
+            assert asyncio.current_task() is own
+
+        def callback() -> None:
+            assert asyncio.current_task() is None
+            call(nested(), loop)
+            assert asyncio.current_task() is None
+            log.append("called back")
+
+        call(nested(), loop)
+        assert asyncio.current_task() is outer
+        loop.call_soon(callback)
+        await asyncio.sleep(0.01)
+
+    assert run(runner, main) == ["called back"]
+
+
+def test_a_call_has_a_context_of_its_own(runner: asyncio.Runner) -> None:
+    async def main(log: Log) -> None:
+        async def changing() -> None:
+            log.append(value.get())
+            value.set("changed within")
+
+        value.set("of the caller")
+        call(changing(), asyncio.get_running_loop())
+        log.append(value.get())
+
+    assert run(runner, main) == ["of the caller", "of the caller"]
+
+
+def test_a_scope_in_a_call_cancels_nobody(runner: asyncio.Runner) -> None:
+    async def main(log: Log) -> None:
+        async def scoped() -> None:
+            with anyio.move_on_after(0) as scope:  # noqa: ASYNC100
+                log.append("within")
+            with anyio.CancelScope() as other:  # noqa: ASYNC100
+                other.cancel()
+            assert not scope.cancelled_caught
+
+        for _ in range(3):
+            call(scoped(), asyncio.get_running_loop())
+            await asyncio.sleep(0.01)
+
+        async def starting() -> asyncio.Task[str]:
+            return asyncio.get_running_loop().create_task(later())
+
+        async def later() -> str:
+            await asyncio.sleep(0)
+            return "a task of its own"
+
+        log.append(await call(starting(), asyncio.get_running_loop()))
+
+    assert run(runner, main) == ["within"] * 3 + ["a task of its own"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_with_a_task_or_without_a_handler_ends_alike(runner: asyncio.Runner, waits: bool) -> None:
+    """Answers, failures and a cancelling of its own, as the client sees them."""
+
+    async def main() -> None:
+        async with serving() as io:
+            heard: list[str] = []
+            io.on_error(lambda error, *_: heard.append(repr(error)))
+
+            def register(event: str, act: Callable[[], Any]) -> None:
+                if waits:
+
+                    async def handler(socket: Socket) -> Any:
+                        await asyncio.sleep(0)
+                        return act()
+                else:
+
+                    async def handler(socket: Socket) -> Any:
+                        return act()
+
+                io.on(event, handler)
+
+            def fail() -> None:
+                raise ValueError("on purpose")
+
+            def refuse() -> None:
+                raise EventError({"code": 7})
+
+            def cancel() -> None:
+                raise asyncio.CancelledError
+
+            register("value", lambda: (1, b"two"))
+            register("nothing", lambda: None)
+            register("fail", fail)
+            register("refuse", refuse)
+            register("cancel", cancel)
+            client, _ = joined(io)
+            for number, event in enumerate(("value", "nothing", "fail", "refuse", "cancel"), 1):
+                client.emit(event, ack=number)
+                await until(lambda: not io._hub.running)
+            packets = client.take()
+            assert packets == ['461-1[1,{"_placeholder":true,"num":0}]', b"two", "432[]", '434[{"code":7}]']
+            assert heard == ["ValueError('on purpose')"]
+
+    runner.run(main())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from duplexio.errors import ConfigurationError
 from duplexio.hub.acks import Ack
 from duplexio.hub.dedup import Dedup
-from duplexio.hub.eager import start
+from duplexio.hub.eager import call, never_suspends, start
 from duplexio.hub.functions import UNBOUNDED, is_async
 from duplexio.types import Function
 
@@ -40,6 +40,8 @@ class Signature:
     ack_name: str
     #: Whether it can only be given by name.
     ack_keyword: bool
+    #: Whether nothing is awaited in its code, so that it needs no task.
+    never_suspends: bool
 
 
 #: By code object and hints: a handler registered inside a `connection` handler is a new function each time.
@@ -92,7 +94,7 @@ def _read_signature(function: Function, with_socket: bool) -> Signature:
         else:
             allowed += 1
             required += parameter.default is inspect.Parameter.empty
-    return Signature(required, allowed, ack_index, ack_name, ack_keyword)
+    return Signature(required, allowed, ack_index, ack_name, ack_keyword, never_suspends(function))
 
 
 def _hints(function: Function, name: str) -> dict[str, Any]:
@@ -192,6 +194,9 @@ class Handler:
             else:
                 positional, keywords, ack = self._fit(socket, args, ack)
                 coroutine = self.function(*positional, **keywords)
+            if self.signature.never_suspends:
+                self._call(coroutine, socket, ack)
+                return None
             task = start(coroutine, socket._loop)
             if not task.done():
                 task.add_done_callback(lambda ended: self._finish(socket, ended, ack))
@@ -219,6 +224,19 @@ class Handler:
             if ack is not None and self.signature.ack_index is None:
                 socket._reply(ack, result, self.event)
         return None
+
+    def _call(self, coroutine: Any, socket: Receiver, ack: int | Ack | None) -> None:
+        try:
+            result = call(coroutine, socket._loop)
+        except asyncio.CancelledError:
+            # Raised by the function itself: a task would have been cancelled, which is no failure.
+            if isinstance(ack, Ack):
+                ack.fail()
+        except Exception as error:
+            socket._handler_failed(error, self.event, ack)
+        else:
+            if ack is not None and self.signature.ack_index is None:
+                socket._reply(ack, result, self.event)
 
     def _finish(self, socket: Receiver, ended: asyncio.Future[Any], ack: int | Ack | None) -> None:
         if ended.cancelled():
