@@ -2,16 +2,24 @@
 
 What is given on the command line goes to pytest, in one run. Without anything, tests which drive processes of their own
 run beside the others: two cores are busy with all, and idle half of the time with one.
+
+Some tests are about time, and four parts on two cores leave some of them waiting for a second or more. What failed
+there is run once more with nothing beside it, as CPython's own runner does. What fails again has failed; what passes is
+named at the end, for it is a bound too tight or a race, and either is worth a look. More than a handful is no accident:
+nothing is run again then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,6 +27,11 @@ ARTEFACTS = Path(os.environ.get("DUPLEXIO_ARTEFACTS", ROOT / "artefacts"))
 MEASURED = "src/duplexio/protocol/*,src/duplexio/engine/*,src/duplexio/hub/*"
 #: Percent, branches included.
 REQUIRED = 95
+#: Of 17,000 tests, those that may be run again alone: what a busy moment has been seen to catch at once, and no more.
+RUN_AGAIN = 6
+
+#: How pytest ends where tests failed and nothing else went wrong.
+TESTS_FAILED = 1
 
 #: Clients of other makers and in other languages, a browser, the programs of the docs; the client; its command.
 BESIDE = {
@@ -28,45 +41,86 @@ BESIDE = {
 }
 
 
+@dataclass(frozen=True)
+class Part:
+    """Tests in one process."""
+
+    name: str
+    arguments: list[str]
+
+    def report(self, again: bool = False) -> Path:
+        return ARTEFACTS / f"junit{self.name}{'-again' if again else ''}.xml"
+
+    @property
+    def cache(self) -> Path:
+        """Where pytest writes down what failed: each part in a place of its own, since they run at once."""
+        return ARTEFACTS / f"cache{self.name}"
+
+    def command(self, again: bool = False) -> list[str]:
+        command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", f"--junitxml={self.report(again)}"]
+        command += ["-o", f"cache_dir={self.cache}", *self.arguments]
+        return [*command, "--last-failed", "--last-failed-no-failures=none"] if again else command
+
+    def failed(self) -> list[str]:
+        """The tests that failed in the run before."""
+        written = self.cache / "v" / "cache" / "lastfailed"
+        return sorted(json.loads(written.read_text())) if written.is_file() else []
+
+
 def main() -> int:
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     for old in (*ARTEFACTS.glob("junit*.xml"), *ROOT.glob(".coverage*")):
         old.unlink()
+    for old in ARTEFACTS.glob("cache*"):
+        shutil.rmtree(old)
     given = sys.argv[1:]
     elsewhere = [folder for folders in BESIDE.values() for folder in folders]
-    beside = {name: list(folders) for name, folders in BESIDE.items()}
-    runs = {"": given} if given else {**beside, "": [f"--ignore={folder}" for folder in elsewhere]}
-    reports = [ARTEFACTS / f"junit{name}.xml" for name in runs]
-    tests = _run(dict(zip(reports, runs.values(), strict=True)))
+    rest = Part("", [f"--ignore={folder}" for folder in elsewhere])
+    parts = [Part("", given)] if given else [*(Part(name, list(folders)) for name, folders in BESIDE.items()), rest]
+    outcomes = _run(parts)
+    passed, failed, skipped = map(sum, zip(*(_counts(part.report()) for part in parts), strict=True))
+    mended = [] if given else _run_again(parts, outcomes, failed)
+    passed, failed = passed + len(mended), failed - len(mended)
     _python("-m", "coverage", "combine", "--quiet")
     wanted = (f"--include={MEASURED}", f"--fail-under={REQUIRED}", "--skip-covered")
     coverage = _python("-m", "coverage", "report", *wanted)
-    passed, failed, skipped = map(sum, zip(*map(_counts, reports), strict=True))
     if coverage:
         print(f"coverage of protocol, engine and hub is below {REQUIRED}%")
+    for name in mended:
+        print(f"passed only when it was run alone: {name}")
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-    return 1 if tests or coverage or failed or skipped or not passed else 0
+    return 1 if any(outcomes.values()) or coverage or failed or skipped or not passed else 0
 
 
-def _run(runs: dict[Path, list[str]]) -> int:
+def _run(parts: list[Part]) -> dict[str, int]:
     """All at once; the last one's output is seen as it comes, that of the others behind it."""
-    *beside, last = [
-        [sys.executable, "-m", "coverage", "run", "-m", "pytest", f"--junitxml={report}", *arguments]
-        for report, arguments in runs.items()
-    ]
+    *beside, last = parts
     with contextlib.ExitStack() as stack:
         # Files, since nobody reads what they write until they have ended.
         outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in beside]
         processes = [
-            subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-            for command, output in zip(beside, outputs, strict=True)
+            subprocess.Popen(part.command(), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            for part, output in zip(beside, outputs, strict=True)
         ]
-        outcome = subprocess.run(last, cwd=ROOT, check=False).returncode
-        for process, output in zip(processes, outputs, strict=True):
-            outcome = process.wait() or outcome
+        outcomes = {last.name: subprocess.run(last.command(), cwd=ROOT, check=False).returncode}
+        for part, process, output in zip(beside, processes, outputs, strict=True):
+            outcomes[part.name] = process.wait()
             output.seek(0)
             print(output.read(), end="", flush=True)
-    return outcome
+    return outcomes
+
+
+def _run_again(parts: list[Part], outcomes: dict[str, int], failed: int) -> list[str]:
+    """The tests which failed and passed when they were run alone; their part's outcome is then that of this run."""
+    mended: list[str] = []
+    again = [part for part in parts if outcomes[part.name] == TESTS_FAILED]
+    if not 0 < failed <= RUN_AGAIN or failed != sum(len(part.failed()) for part in again):
+        return mended
+    for part in again:
+        names = part.failed()
+        outcomes[part.name] = subprocess.run(part.command(again=True), cwd=ROOT, check=False).returncode
+        mended += [name for name in names if name not in part.failed()]
+    return mended
 
 
 def _python(*arguments: str) -> int:
