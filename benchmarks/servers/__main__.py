@@ -1,8 +1,8 @@
 """Servers side by side: `python -m benchmarks.servers [--quick] [ROUNDS [ROW]]`, as `make bench` does.
 
 ROW is a row's letter, a part of its title, or one of `main`, `further` and `growth`. Prints a table in Markdown; writes
-it to `artefacts/bench.md`, all measurements to `artefacts/bench.json`, and the picture of the ratios to
-`artefacts/bench.svg`.
+it to `artefacts/bench.md`, all measurements to `artefacts/bench.json`, the picture of the ratios to
+`artefacts/bench.svg`, and that of growth to `artefacts/bench-growth.svg`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from datetime import date
 from pathlib import Path
 
 from . import generator
+from .curves import draw_growth
 from .peers import CERTIFICATES, PEERS, Peer, make_certificates, versions
 from .plot import draw
 from .processes import ARTEFACTS, cores, free_port, open_files, serving
@@ -173,9 +174,9 @@ def main(arguments: list[str]) -> int:
     lines = "\n".join(["\n\n".join(about), "", *guarded, "", *render(chosen, found, missing)])
     ARTEFACTS.mkdir(exist_ok=True)
     (ARTEFACTS / "bench.md").write_text(lines + "\n", encoding="utf-8")
-    picture = draw(chosen, found)
-    if picture:
-        (ARTEFACTS / "bench.svg").write_text(picture + "\n", encoding="utf-8")
+    for name, picture in (("bench.svg", draw(chosen, found)), ("bench-growth.svg", draw_growth(chosen, found))):
+        if picture:
+            (ARTEFACTS / name).write_text(picture + "\n", encoding="utf-8")
     raw = {"conditions": about, "safeguards": guarded, "missing": missing, "measured": found}
     (ARTEFACTS / "bench.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
     print(lines)
