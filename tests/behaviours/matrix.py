@@ -56,12 +56,13 @@ class Result:
 
 #: Hosting and parser: how packets are written makes no difference to how they travel.
 WAYS = (("fast", "json"), ("asgi", "json"), ("fast", "msgpack"))
-CELLS = tuple(
-    Cell(client, transport, hosting, parser)
-    for (hosting, parser), client, transport in itertools.product(
-        WAYS, ("4", "3", "2"), ("polling", "websocket", "upgrade")
-    )
-) + tuple(Cell("4", transport, hosting) for hosting, transport in APPLICATIONS)
+TRANSPORTS = ("polling", "websocket", "upgrade")
+CELLS = (
+    *(Cell(client, transport, *way) for way, client, transport in itertools.product(WAYS, ("4", "3", "2"), TRANSPORTS)),
+    # Where uvloop is not installed.
+    *(Cell("4", transport, "asyncio") for transport in TRANSPORTS),
+    *(Cell("4", transport, hosting) for hosting, transport in APPLICATIONS),
+)
 
 
 def read_table() -> tuple[Behaviour, ...]:

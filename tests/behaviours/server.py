@@ -1,4 +1,4 @@
-"""The application that the matrix runs against: ``python -m behaviours.server``, ``fast`` or ``asgi``, and a parser.
+"""The application that the matrix runs against: ``python -m behaviours.server``, a hosting of `HOSTINGS`, and a parser.
 
 It prints one line of JSON and ends when its standard input does::
 
@@ -12,9 +12,10 @@ import json
 import socket as sockets
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -77,8 +78,22 @@ async def host_asgi(server: Server) -> int:
     return port
 
 
+class Hosting(NamedTuple):
+    """How a server is hosted, and on which loop."""
+
+    host: Callable[[Server], Awaitable[int]]
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop]
+
+
+HOSTINGS = {
+    "fast": Hosting(host_fast, uvloop.new_event_loop),
+    "asyncio": Hosting(host_fast, asyncio.new_event_loop),
+    "asgi": Hosting(host_asgi, asyncio.new_event_loop),
+}
+
+
 async def main(hosting: str, parser: Literal["json", "msgpack"]) -> None:
-    host = {"fast": host_fast, "asgi": host_asgi}[hosting]
+    host = HOSTINGS[hosting].host
     servers = make_servers(allow_eio3=True, parser=parser)
     stage = Stage(servers)
     for prepare in SUBJECTS:
@@ -92,9 +107,5 @@ async def main(hosting: str, parser: Literal["json", "msgpack"]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "fast":
-        import uvloop
-
-        uvloop.run(main("fast", PARSERS[sys.argv[2]]))
-    else:
-        asyncio.run(main("asgi", PARSERS[sys.argv[2]]))
+    with asyncio.Runner(loop_factory=HOSTINGS[sys.argv[1]].new_event_loop) as runner:
+        runner.run(main(sys.argv[1], PARSERS[sys.argv[2]]))
