@@ -84,7 +84,9 @@ class Safeguards:
         with contextlib.closing(requests):
             requests.request("GET", path)
             sid = json.loads(requests.getresponse().read()[1:])["sid"]
-            requests.request("POST", f"{path}&sid={sid}", body, {"Content-Type": "text/plain;charset=UTF-8"})
+            # The answer comes before the body is through, and the rest of it may find nobody.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                requests.request("POST", f"{path}&sid={sid}", body, {"Content-Type": "text/plain;charset=UTF-8"})
             return requests.getresponse().status
 
     def _foreign_origin(self) -> str:
