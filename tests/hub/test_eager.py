@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from duplexio import EventError, Socket
-from duplexio.hub.eager import call, never_suspends, start
+from duplexio.hub.eager import call, ended_task, never_suspends, start
 
 from .ends import joined, serving, until
 
@@ -389,6 +389,11 @@ def test_a_handler_that_waits_is_held_until_it_ends(runner: asyncio.Runner) -> N
 # What awaits nothing needs no task.
 
 
+def called(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    loop = asyncio.get_running_loop()
+    return call(coroutine, loop, ended_task(loop))
+
+
 class Methods:
     async def passes(self, socket: Socket) -> None: ...
 
@@ -470,19 +475,17 @@ def test_what_may_wait_or_cannot_be_read_gets_a_task(function: Callable[..., Any
 
 def test_a_call_returns_what_the_function_returns_and_raises_what_it_raises(runner: asyncio.Runner) -> None:
     async def main(log: Log) -> None:
-        loop = asyncio.get_running_loop()
-
         async def failing() -> None:
             raise ValueError("its own")
 
         async def stopping() -> None:
             raise StopIteration("not the coroutine's")
 
-        assert call(passes(None), loop) == 3  # type: ignore[arg-type]
+        assert called(passes(None)) == 3  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="its own"):
-            call(failing(), loop)
+            called(failing())
         with pytest.raises(RuntimeError, match="StopIteration"):
-            call(stopping(), loop)
+            called(stopping())
 
     run(runner, main)
 
@@ -491,7 +494,7 @@ def test_a_call_of_what_suspends_after_all_says_so(runner: asyncio.Runner) -> No
     async def main(log: Log) -> None:
         outer = asyncio.current_task()
         with pytest.raises(RuntimeError, match="has suspended"):
-            call(awaits(None), asyncio.get_running_loop())  # type: ignore[arg-type]
+            called(awaits(None))  # type: ignore[arg-type]
         assert asyncio.current_task() is outer
 
     run(runner, main)
@@ -511,16 +514,16 @@ def test_a_call_has_a_current_task_and_leaves_the_callers(runner: asyncio.Runner
 
         async def nested() -> None:
             own = asyncio.current_task()
-            call(who(), loop)
+            called(who())
             assert asyncio.current_task() is own
 
         def callback() -> None:
             assert asyncio.current_task() is None
-            call(nested(), loop)
+            called(nested())
             assert asyncio.current_task() is None
             log.append("called back")
 
-        call(nested(), loop)
+        called(nested())
         assert asyncio.current_task() is outer
         loop.call_soon(callback)
         await asyncio.sleep(0.01)
@@ -535,7 +538,7 @@ def test_a_call_has_a_context_of_its_own(runner: asyncio.Runner) -> None:
             value.set("changed within")
 
         value.set("of the caller")
-        call(changing(), asyncio.get_running_loop())
+        called(changing())
         log.append(value.get())
 
     assert run(runner, main) == ["of the caller", "of the caller"]
@@ -551,7 +554,7 @@ def test_a_scope_in_a_call_cancels_nobody(runner: asyncio.Runner) -> None:
             assert not scope.cancelled_caught
 
         for _ in range(3):
-            call(scoped(), asyncio.get_running_loop())
+            called(scoped())
             await asyncio.sleep(0.01)
 
         async def starting() -> asyncio.Task[str]:
@@ -561,7 +564,7 @@ def test_a_scope_in_a_call_cancels_nobody(runner: asyncio.Runner) -> None:
             await asyncio.sleep(0)
             return "a task of its own"
 
-        log.append(await call(starting(), asyncio.get_running_loop()))
+        log.append(await called(starting()))
 
     assert run(runner, main) == ["within"] * 3 + ["a task of its own"]
 

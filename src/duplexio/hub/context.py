@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from duplexio.engine.wheel import Wheel
 from duplexio.errors import ConfigurationError, ReservedEvent
-from duplexio.hub.eager import start
+from duplexio.hub.eager import ended_task, start
 from duplexio.hub.functions import is_async, require_plain
 from duplexio.hub.threads import MakeExecutor, Threads, standard_executor
 from duplexio.observe import Reporter
@@ -84,6 +84,8 @@ class Context:
         self.loop: asyncio.AbstractEventLoop
         self.wheel: Wheel
         self.threads: Threads
+        #: The current task of handlers that need none of their own.
+        self.ended_task: asyncio.Task[None]
         #: What makes the threads of plain handlers.
         self.make_executor: MakeExecutor = standard_executor
         #: Whether plain callbacks and listeners run in threads, as plain handlers do; else they run on the loop.
@@ -100,6 +102,7 @@ class Context:
         self.loop = loop
         self.wheel = wheel
         self.thread = threading.get_ident()
+        self.ended_task = ended_task(loop)
         self.threads = Threads(loop, self.options.max_threads, self.make_executor)
 
     def next_ack_id(self) -> int:

@@ -227,7 +227,7 @@ class Handler:
 
     def _call(self, coroutine: Any, socket: Receiver, ack: int | Ack | None) -> None:
         try:
-            result = call(coroutine, socket._loop)
+            result = call(coroutine, socket._loop, socket._hub.ended_task)
         except asyncio.CancelledError:
             # Raised by the function itself: a task would have been cancelled, which is no failure.
             if isinstance(ack, Ack):

@@ -14,12 +14,11 @@ import asyncio
 import dis
 import inspect
 import sys
-import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any
 
-__all__ = ["call", "never_suspends", "start"]
+__all__ = ["call", "ended_task", "never_suspends", "start"]
 
 #: What CPython compiles `await`, `async for` and `async with` to; a coroutine without any of them runs through.
 _SUSPENDING = frozenset(
@@ -41,24 +40,14 @@ async def _nothing() -> None:
     pass
 
 
-#: Of each loop, a task that has ended.
-_ended: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = weakref.WeakKeyDictionary()
+def ended_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """A task of this loop that has nothing to do, to be current while a call runs."""
+    return start(_nothing(), loop)
 
 
-def _ended_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-    task = _ended.get(loop)
-    if task is None:
-        task = _ended[loop] = start(_nothing(), loop)
-    return task
-
-
-def _run_through(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        copy_context().run(coroutine.send, None)
-    except StopIteration as returned:
-        return returned.value
+def _suspended(coroutine: Coroutine[Any, Any, Any]) -> RuntimeError:
     coroutine.close()
-    raise RuntimeError(f"{coroutine!r} has suspended, though nothing is awaited in its code")
+    return RuntimeError(f"{coroutine!r} has suspended, though nothing is awaited in its code")
 
 
 if sys.version_info >= (3, 12):
@@ -69,13 +58,16 @@ if sys.version_info >= (3, 12):
 
     from asyncio.tasks import _swap_current_task  # type: ignore[attr-defined]
 
-    def call(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Any:
-        """What the coroutine of a function that `never_suspends` returns; what it raises."""
-        outer = _swap_current_task(loop, _ended_task(loop))
+    def call(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, ended: asyncio.Task[None]) -> Any:
+        """What the coroutine of a function that `never_suspends` returns; what it raises. `ended`: see `ended_task`."""
+        outer = _swap_current_task(loop, ended)
         try:
-            return _run_through(coroutine)
+            copy_context().run(coroutine.send, None)
+        except StopIteration as returned:
+            return returned.value
         finally:
             _swap_current_task(loop, outer)
+        raise _suspended(coroutine)
 
 else:
     from asyncio.tasks import _current_tasks, _enter_task, _leave_task  # type: ignore[attr-defined]
@@ -109,15 +101,18 @@ else:
             _enter_task(loop, outer)
         return task
 
-    def call(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Any:
-        """What the coroutine of a function that `never_suspends` returns; what it raises."""
-        inner, outer = _ended_task(loop), _current_tasks.get(loop)
-        if outer is not None:
-            _leave_task(loop, outer)
-        _enter_task(loop, inner)
+    def call(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, ended: asyncio.Task[None]) -> Any:
+        """What the coroutine of a function that `never_suspends` returns; what it raises. `ended`: see `ended_task`."""
+        outer = _current_tasks.get(loop)
+        # What `_enter_task` and `_leave_task` do, without their checks: it is in front of every such handler.
+        _current_tasks[loop] = ended
         try:
-            return _run_through(coroutine)
+            copy_context().run(coroutine.send, None)
+        except StopIteration as returned:
+            return returned.value
         finally:
-            _leave_task(loop, inner)
-            if outer is not None:
-                _enter_task(loop, outer)
+            if outer is None:
+                del _current_tasks[loop]
+            else:
+                _current_tasks[loop] = outer
+        raise _suspended(coroutine)
