@@ -28,6 +28,7 @@ ROWS: dict[str, int] = {
     "duplexio.protocol": 1,
     "duplexio.engine": 2,
     "duplexio.hub": 3,
+    "duplexio.adapters": 4,
     "duplexio.integrations": 4,
     "duplexio.server": 5,
     "duplexio.client": 5,
@@ -35,6 +36,7 @@ ROWS: dict[str, int] = {
     "duplexio.portal": 5,
     "duplexio.cli": 6,
     "duplexio": 6,
+    "duplexio.testing": 7,
     "duplexio.__main__": 7,
 }
 
