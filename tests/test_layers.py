@@ -44,6 +44,7 @@ ROWS: dict[str, int] = {
 KNOWN_BY: dict[str, set[str]] = {
     "orjson": {"protocol/codec_json.py", "protocol/engine_open.py", "engine/server.py", "engine/refused.py"},
     "msgpack": {"protocol/parser_msgpack.py"},
+    "msgspec": {"protocol/cluster_message.py"},
     "picows": {"engine/websocket.py", "engine/websocket_client.py"},
     "aiohttp": {"engine/http_client.py"},
     "aiohttp_socks": {"engine/http_client.py"},

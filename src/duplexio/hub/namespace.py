@@ -219,7 +219,8 @@ class Namespace(Registrations, Broadcasting):
         super().__init__(hub, ordered)
         self.event_head = head_of(EVENT, name)
         self.ack_head = head_of(ACK, name)
-        self.adapter: Adapter = LocalAdapter(self)
+        local = LocalAdapter(self)
+        self.adapter: Adapter = local if hub.make_adapter is None else hub.make_adapter(self, local)
         options = hub.options
         self.log: Log | None = None
         if recovery is not None:
