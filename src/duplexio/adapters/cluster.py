@@ -6,7 +6,7 @@ Written once over the contract of a bus. `ClusterAdapter` is what a namespace se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +15,7 @@ from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.adapters.cluster_adapter import ClusterAdapter
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.nodes import Nodes
+from duplexio.adapters.session_transfer import give_session
 from duplexio.errors import ConfigurationError, EncodeError, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import LocalAdapter
@@ -31,6 +32,7 @@ from duplexio.protocol.cluster_message import (
     Join,
     Leave,
     Record,
+    Recover,
     Reply,
     ServerEvent,
 )
@@ -43,6 +45,18 @@ __all__ = ["Cluster", "ClusterOptions"]
 
 #: One channel for all: a join, and a broadcast to the room behind it, stay in order whatever their namespaces.
 CHANNEL = "cluster"
+#: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
+MAX_SEEN = 1000
+
+
+class Gathering(Protocol):
+    """Where the answers to a request gather: `FanIn`, or `SessionSearch`."""
+
+    def replied(self, node: str, expected: int, values: list[Any], failed: int) -> None:
+        """Some answers of a server; `expected` -1: how many it gives in all was said, or will be."""
+
+    def gave_up(self, node: str) -> None:
+        """Nothing more comes from this server."""
 
 
 class ClusterOptions(Protocol):
@@ -74,8 +88,10 @@ class Cluster:
         self._loop: asyncio.AbstractEventLoop
         self._open = False
         self._beat_timer: asyncio.TimerHandle | None = None
-        self._requests: dict[int, FanIn] = {}
+        self._requests: dict[int, Gathering] = {}
         self._request = 0
+        #: How many events of each server have come, this one's own included.
+        self.seen: dict[str, int] = {}
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             Hello: self._hello,
             Beat: self._beat,
@@ -88,6 +104,7 @@ class Cluster:
             Fetch: self._fetch,
             ServerEvent: self._server_event,
             Reply: self._reply,
+            Recover: self._recover,
         }
 
     def adapter(self, namespace: Namespace, local: LocalAdapter) -> ClusterAdapter:
@@ -102,6 +119,7 @@ class Cluster:
         self._loop = hub.loop
         self.bus.start(self, self._limits, hub.reporter)
         self._open = True
+        self.seen.setdefault(self.bus.node, 0)
         self.publish(Hello())
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
 
@@ -130,6 +148,21 @@ class Cluster:
             "problem": state.problem,
         }
 
+    def is_behind(self, seen: Mapping[str, int]) -> bool:
+        """Whether something is still to come that another server has seen already."""
+        names = self.nodes.names
+        return any(self.seen.get(node, 0) < number for node, number in seen.items() if node in names)
+
+    def _saw(self, node: str, number: int) -> None:
+        seen = self.seen
+        if number > seen.get(node, -1):
+            seen[node] = number
+        if len(seen) > MAX_SEEN:
+            # Not at once when it goes: what it had sent before is in the logs of recovery still.
+            names = {self.bus.node, *self.nodes.names}
+            gone = next((known for known in seen if known not in names), node)
+            del seen[gone]
+
     # Sending.
 
     @property
@@ -141,22 +174,35 @@ class Cluster:
         """Sends a record to all others, or to one. Raises EncodeError; False: not everybody gets it."""
         return self._open and self.bus.publish(CHANNEL, cluster_message.encode(record), to)
 
+    def next_number(self) -> int:
+        """The number of the next event of this server's that is sent to all."""
+        node = self.bus.node
+        self.seen[node] = number = self.seen[node] + 1
+        return number
+
     @contextmanager
     def request(self) -> Iterator[tuple[int, FanIn]]:
         """A number for a request, and where its answers gather, of the servers that are there now."""
-        self._request = number = self._request + 1
-        fan_in = self._requests[number] = FanIn(self._loop, self.nodes.names)
-        try:
+        fan_in = FanIn(self._loop, self.nodes.names)
+        with self.gathering(fan_in) as number:
             yield number, fan_in
+
+    @contextmanager
+    def gathering(self, answers: Gathering) -> Iterator[int]:
+        """A number for a request whose answers gather there."""
+        self._request = number = self._request + 1
+        self._requests[number] = answers
+        try:
+            yield number
         finally:
             del self._requests[number]
 
-    def ask(self, record: Ask | Fetch | ServerEvent, fan_in: FanIn) -> None:
+    def ask(self, record: Ask | Fetch | ServerEvent | Recover, answers: Gathering) -> None:
         """Sends a request. Raises EncodeError. One that is too large reaches nobody, and nobody is waited for."""
         message = cluster_message.encode(record)
         if not self.bus.publish(CHANNEL, message) and len(message) > self._limits.max_message:
             for node in self.nodes.names:
-                fan_in.gave_up(node)
+                answers.gave_up(node)
 
     def _reply_to(self, node: str, request: int, expected: int, values: list[Any], failed: int) -> None:
         """Answers, in as many messages as they need."""
@@ -181,13 +227,15 @@ class Cluster:
 
     def _tick(self) -> None:
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
-        self.publish(Beat())
+        self.publish(self._beat_now())
         self.nodes.check(self._loop.time())
 
     # Hearing. See `adapters.bus.Receiver`.
 
     def bus_node_seen(self, node: str) -> None:
         self.nodes.heard(node, self._loop.time())
+        # How many events there were before it came: those are none that its clients have missed.
+        self.publish(self._beat_now(), node)
 
     def bus_node_lost(self, node: str, reason: str) -> None:
         self.nodes.lost(node, reason)
@@ -207,14 +255,18 @@ class Cluster:
 
     def _went(self, node: str, reason: str) -> None:
         self._hub.reporter.note(f"the server {node} has gone: {reason}; {len(self.nodes)} others now")
-        for fan_in in list(self._requests.values()):
-            fan_in.gave_up(node)
+        for answers in list(self._requests.values()):
+            answers.gave_up(node)
 
     def _hello(self, sender: str, record: Hello) -> None:
-        self.publish(Beat(), sender)
+        self._saw(sender, record.number)
+        self.publish(self._beat_now(), sender)
+
+    def _beat_now(self) -> Beat:
+        return Beat(self.seen.setdefault(self.bus.node, 0))
 
     def _beat(self, sender: str, record: Beat) -> None:
-        """Being heard is all."""
+        self._saw(sender, record.number)
 
     def _bye(self, sender: str, record: Bye) -> None:
         self.nodes.lost(sender, "it is closing")
@@ -228,11 +280,13 @@ class Cluster:
         return adapter
 
     def _broadcast(self, sender: str, record: Broadcast) -> None:
+        # Counted in order, whether or not anybody here gets it.
+        self._saw(sender, record.number)
         adapter, targets = self._adapter_of(record.namespace), _targets(record)
         if adapter is None or not adapter.local.has_receivers(targets):
             return
         flags = Flags(volatile=record.volatile, compress=record.compress)
-        adapter.local.deliver(_event(adapter, record), targets, flags)
+        adapter.local.deliver(_event(adapter, record), targets, flags, (sender, record.number))
 
     def _ask(self, sender: str, record: Ask) -> None:
         request = record.request
@@ -280,10 +334,15 @@ class Cluster:
             # One server, one answer: that of its first listener.
             self._reply_to(sender, record.request, min(1, len(listeners)), values[:1], 0 if values else failed)
 
+    def _recover(self, sender: str, record: Recover) -> None:
+        adapter = self._adapter_of(record.namespace)
+        values = [] if adapter is None else give_session(adapter.namespace, record.pid, record.offset, self.seen)
+        self._reply_to(sender, record.request, len(values), values, 0)
+
     def _reply(self, sender: str, record: Reply) -> None:
-        fan_in = self._requests.get(record.request)
-        if fan_in is not None:
-            fan_in.replied(sender, record.expected, record.values, record.failed)
+        answers = self._requests.get(record.request)
+        if answers is not None:
+            answers.replied(sender, record.expected, record.values, record.failed)
 
 
 def _targets(record: Broadcast | Ask | Join | Leave | Disconnect | Fetch) -> Targets:

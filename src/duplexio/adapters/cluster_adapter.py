@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from duplexio.errors import AckTimeout, EncodeError
+from duplexio.adapters.session_transfer import SessionSearch, read_session, take_session
+from duplexio.errors import AckTimeout, EncodeError, SocketPacketError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import LocalAdapter
 from duplexio.hub.targets import Flags, Targets
 from duplexio.protocol import cluster_message
-from duplexio.protocol.cluster_message import Ask, Broadcast, Disconnect, Fetch, Join, Leave, ServerEvent
+from duplexio.protocol.cluster_message import Ask, Broadcast, Disconnect, Fetch, Join, Leave, Recover, ServerEvent
 from duplexio.types import Room
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterAdapter"]
 
+#: How long a client that has come from another server waits for its session to be found; who has it answers at once.
+SEARCH_SECONDS = 3.0
+#: How long what is on its way may take: a turn of the loop or two, but for a server that stands still.
+CATCH_UP_SECONDS = 1.0
 #: What says who somebody is stays with the server that was told.
 SECRET_HEADERS = frozenset(("authorization", "cookie", "proxy-authorization"))
 
@@ -38,11 +44,16 @@ class ClusterAdapter:
         self.rooms = local.rooms
         self._cluster = cluster
 
+    @property
+    def alone(self) -> bool:
+        return self._cluster.alone
+
     def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
         if flags.local or self._cluster.alone:
             self.local.broadcast(event, args, targets, flags)
             return
         encoded = EncodedEvent.of(self.namespace, event, args)
+        number = self._cluster.next_number()
         self._cluster.publish(
             Broadcast(
                 self.namespace.name,
@@ -53,9 +64,10 @@ class ClusterAdapter:
                 list(encoded.attachments),
                 flags.volatile,
                 flags.compress,
+                number,
             )
         )
-        self.local.deliver(encoded, targets, flags)
+        self.local.deliver(encoded, targets, flags, (self._cluster.bus.node, number))
 
     async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
         if flags.local or self._cluster.alone:
@@ -142,6 +154,30 @@ class ClusterAdapter:
         if not in_time or not fan_in.complete:
             raise AckTimeout(event, timeout, fan_in.answers, fan_in.expected + fan_in.silent)
         return fan_in.answers
+
+    async def bring_session(self, pid: str, offset: str | None) -> None:
+        search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)
+        with self._cluster.gathering(search) as number:
+            self._cluster.ask(Recover(number, self.namespace.name, pid, offset), search)
+            found = await search.wait(SEARCH_SECONDS)
+        if not found:
+            return
+        session = read_session(found)
+        if session is None:
+            self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, "a session that cannot be read")
+            return
+        await self._catch_up(session.seen)
+        try:
+            take_session(self.namespace, pid, offset, session)
+        except (EncodeError, SocketPacketError) as error:
+            self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, f"a session that cannot be: {error}")
+
+    async def _catch_up(self, seen: Mapping[str, int]) -> None:
+        """Waits for what the other server has got of third ones, and has told of: it would be received twice."""
+        loop, cluster = self.namespace.hub.loop, self._cluster
+        until = loop.time() + CATCH_UP_SECONDS
+        while loop.time() < until and cluster.is_behind(seen):  # noqa: ASYNC110 - a moment, and seldom that
+            await asyncio.sleep(0.002)
 
     def _timeout(self, flags: Flags) -> float:
         return self.namespace.hub.options.ack_timeout if flags.timeout is None else flags.timeout

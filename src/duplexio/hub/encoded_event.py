@@ -59,6 +59,17 @@ class EncodedEvent:
         form = PARSER_TEXT if message.text else PARSER_BINARY
         return cls(namespace, form, message.text, message.attachments, (event, args))
 
+    @classmethod
+    def of_stored(cls, namespace: Namespace, packet: Outgoing, offset: str) -> EncodedEvent:
+        """What was encoded to be stored, without the offset that it ends in. Raises SocketPacketError, EncodeError."""
+        text, attachments = (packet, ()) if isinstance(packet, bytes) else (packet.text, packet.attachments)
+        if namespace.hub.parser is not None:
+            form = PARSER_TEXT if text else PARSER_BINARY
+            event, args = cls(namespace, form, text, attachments)._data()
+            return cls.of(namespace, event, args[:-1])
+        begin = text.index(b"[")
+        return cls(namespace, JSON, text[begin : -len(offset) - 4] + b"]", attachments)
+
     def check(self) -> None:
         """Raises SocketPacketError where this server could not hand on what came from another, by its form alone."""
         hub = self._namespace.hub

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from duplexio.errors import AckTimeout, LimitExceeded
 from duplexio.hub.acks import Answered, Collector
 from duplexio.hub.encoded_event import EncodedEvent
+from duplexio.hub.recovery import Origin
 from duplexio.hub.rooms import RoomTable
 from duplexio.hub.targets import Flags, Targets
 from duplexio.protocol.engine_packet import Message, Outgoing
@@ -25,6 +26,10 @@ class Adapter(Protocol):
     """One per namespace, called on the loop. What waits for other servers is async; the rest is true here on return."""
 
     rooms: RoomTable
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other server."""
 
     def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
         """Sends the event to each socket that `targets` names, once. Raises EncodeError, and nothing for a receiver."""
@@ -47,11 +52,19 @@ class Adapter(Protocol):
     async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         """The same, and the first argument of each server's answer."""
 
+    async def bring_session(self, pid: str, offset: str | None) -> None:
+        """Brings the session of a client from the server that has it into the log of this one, with what it missed.
+
+        Nothing where no server has it, or does not say so in time.
+        """
+
 
 class LocalAdapter:
     """See `Adapter`. There is no other server."""
 
     __slots__ = ("_namespace", "rooms")
+
+    alone = True
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
@@ -110,6 +123,9 @@ class LocalAdapter:
         """What `fetch_sockets` gives, without waiting."""
         return [socket._record() for socket in self._select(targets)]
 
+    async def bring_session(self, pid: str, offset: str | None) -> None:
+        """There is no other server."""
+
     # The part that sockets of this process have in what goes to all servers.
 
     def has_receivers(self, targets: Targets) -> bool:
@@ -120,15 +136,15 @@ class LocalAdapter:
         rooms = targets.rooms
         return any(room in self.rooms for room in rooms) if rooms else bool(namespace.local_sockets)
 
-    def deliver(self, encoded: EncodedEvent, targets: Targets, flags: Flags) -> None:
-        """Sends an event that was encoded before to each of them, once.
+    def deliver(self, encoded: EncodedEvent, targets: Targets, flags: Flags, origin: Origin | None = None) -> None:
+        """Sends an event that was encoded before to each of them, once. `origin`: by which all servers know it.
 
         Raises SocketPacketError where it came from elsewhere and is none.
         """
         sockets = self._select(targets)
         if not sockets and self._namespace.log is None:
             return
-        message = _shared(self._packet(encoded, targets, flags))
+        message = _shared(self._packet(encoded, targets, flags, origin))
         for socket in sockets:
             if socket._special:
                 stored = not flags.volatile
@@ -139,7 +155,7 @@ class LocalAdapter:
             else:
                 socket.conn.send_shared(message)
 
-    def _packet(self, encoded: EncodedEvent, targets: Targets, flags: Flags) -> Outgoing:
+    def _packet(self, encoded: EncodedEvent, targets: Targets, flags: Flags, origin: Origin | None) -> Outgoing:
         """See `Namespace._encode_event`, which does the same for what is not encoded yet."""
         namespace = self._namespace
         log = namespace.log
@@ -148,7 +164,7 @@ class LocalAdapter:
         elif not flags.volatile:
             packet = encoded.packet(flags.compress, offset=log.next_offset())
             stored = packet if isinstance(packet, bytes) else packet.copy()
-            log.store(stored, targets, namespace.hub.loop.time())
+            log.store(stored, targets, namespace.hub.loop.time(), origin)
         elif encoded.args and isinstance(encoded.args[-1], str):
             packet = encoded.packet(flags.compress, offset=log.newest_offset())
         else:
@@ -205,6 +221,9 @@ class ChildrenAdapter:
 
     __slots__ = ("_children", "rooms")
 
+    #: No client is in it: there is nothing that another server could have.
+    alone = True
+
     def __init__(self, children: Mapping[str, Namespace]) -> None:
         self._children = list(children.values())
         self.rooms = RoomTable(_nowhere)
@@ -257,6 +276,9 @@ class ChildrenAdapter:
     async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         waits = (child.adapter.server_side_emit_with_ack(event, args, timeout) for child in self._children)
         return [answer for answers in await asyncio.gather(*waits) for answer in answers]
+
+    async def bring_session(self, pid: str, offset: str | None) -> None:
+        """No client is in it."""
 
 
 def _nowhere(text: str, error: BaseException) -> None:

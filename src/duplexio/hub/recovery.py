@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,10 @@ from duplexio.hub.targets import Targets
 from duplexio.protocol.engine_packet import Outgoing
 from duplexio.types import Room
 
-__all__ = ["Log", "Restored", "Session"]
+__all__ = ["Entry", "Log", "Origin", "Restored", "Session"]
+
+#: By which the servers of a cluster know an event: who has sent it, and how many that one had sent by then.
+Origin = tuple[str, int]
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -32,6 +35,8 @@ class Session:
     #: The number of the newest packet when the session began: where one that got none yet resumes.
     began: int
     left_at: float
+    #: The offset of another server that the client came with: that again, until it has one of this server.
+    came_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,14 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """A packet that was stored; `origin` of one that every server of a cluster has got."""
+
     number: int
     at: float
     targets: Targets
     packet: Outgoing
+    origin: Origin | None
 
 
 class Log:
@@ -77,7 +85,7 @@ class Log:
         self._max_sessions = max_sessions
         self._evicted = evicted
         self._epoch = secrets.token_urlsafe(6)
-        self._entries: deque[_Entry] = deque()
+        self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._number = 0
         self._sessions: dict[str, Session] = {}
@@ -103,10 +111,10 @@ class Log:
             if not number:
                 return f"{self._epoch}.{text}"
 
-    def store(self, packet: Outgoing, targets: Targets, now: float) -> None:
+    def store(self, packet: Outgoing, targets: Targets, now: float, origin: Origin | None = None) -> None:
         """Keeps a packet that was encoded with `next_offset`."""
         self._number += 1
-        self._entries.append(_Entry(self._number, now, targets, packet))
+        self._entries.append(Entry(self._number, now, targets, packet, origin))
         self._bytes += len(packet)
         self._forget_old(now)
         while len(self._entries) > self._max_packets or self._bytes > self._max_bytes:
@@ -117,6 +125,10 @@ class Log:
         entries = self._entries
         while entries and entries[0].at < now - self.duration:
             self._bytes -= len(entries.popleft().packet)
+
+    def knows(self, pid: str) -> bool:
+        """Whether a session of this secret is kept."""
+        return pid in self._sessions
 
     def keep(self, pid: str, session: Session) -> None:
         """A socket went away and may come back."""
@@ -140,7 +152,7 @@ class Log:
         session = self._sessions.get(pid)
         if session is None:
             return None
-        after = session.began if offset is None else self._number_of(offset)
+        after = session.began if offset in (None, session.came_with) else self._number_of(offset)
         if after is None or session.left_at < now - self.duration:
             return None
         self._forget_old(now)
@@ -152,7 +164,29 @@ class Log:
 
     def missed(self, after: int, rooms: frozenset[Room]) -> list[Outgoing]:
         """What a socket in these rooms did not get, in order."""
-        return [e.packet for e in self._entries if e.number > after and e.targets.includes(rooms)]
+        return [entry.packet for entry in self.missed_entries(after, rooms)]
+
+    def missed_entries(self, after: int, rooms: frozenset[Room]) -> list[Entry]:
+        """The same, with what is known of each."""
+        return [e for e in self._entries if e.number > after and e.targets.includes(rooms)]
+
+    def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room]) -> list[Entry]:
+        """What a server that has seen so many events of each other one has not got, of those for these rooms.
+
+        Of a server that it did not know, nothing: nobody can tell what of that is older than the session.
+        """
+        return [
+            e
+            for e in self._entries
+            if e.origin is not None
+            and e.origin[0] in seen
+            and e.origin[1] > seen[e.origin[0]]
+            and e.targets.includes(rooms)
+        ]
+
+    def offset_of(self, entry: Entry) -> str:
+        """The offset its packet ends in."""
+        return self._offset(entry.number)
 
     def _number_of(self, offset: object) -> int | None:
         if not isinstance(offset, str) or not offset.startswith(self._epoch + "."):

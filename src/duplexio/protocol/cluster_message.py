@@ -27,6 +27,7 @@ __all__ = [
     "Join",
     "Leave",
     "Record",
+    "Recover",
     "Reply",
     "ServerEvent",
     "decode",
@@ -39,11 +40,15 @@ VERSION = b"\x01"
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A server has come; who hears it answers with a `Beat`."""
+    """A server has come, and has sent so many events to all; who hears it answers with a `Beat`."""
+
+    number: int = 0
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A server is there."""
+    """A server is there, and has sent so many events to all."""
+
+    number: int = 0
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -64,6 +69,8 @@ class Broadcast(msgspec.Struct, frozen=True, array_like=True, tag=4):
     attachments: list[bytes]
     volatile: bool = False
     compress: bool = True
+    #: How many events this server has sent to all, with this one.
+    number: int = 0
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -140,7 +147,22 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, tag=11):
     failed: int = 0
 
 
-Record: TypeAlias = Hello | Beat | Bye | Broadcast | Ask | Join | Leave | Disconnect | Fetch | ServerEvent | Reply
+class Recover(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """The session of a client that has come to another server is wanted, and what it missed.
+
+    Its answers are a mapping of `sid`, `rooms`, `data` and `seen`, how many events of each server were seen; then, of
+    each event, its origin, form, text and attachments.
+    """
+
+    request: int
+    namespace: str
+    pid: str
+    offset: str | None
+
+
+Record: TypeAlias = (
+    Hello | Beat | Bye | Broadcast | Ask | Join | Leave | Disconnect | Fetch | ServerEvent | Reply | Recover
+)
 
 
 def _unknown(value: Any) -> Any:
