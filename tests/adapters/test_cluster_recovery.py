@@ -261,6 +261,7 @@ async def test_a_session_that_nobody_has() -> None:
 
 async def test_a_server_that_stands_still_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duplexio.adapters.cluster_adapter.SEARCH_SECONDS", 0.1)
+    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 0.1)
     async with three() as (_, buses, (first, second, _third)):
         reader = Reader()
         await reader.connect(first)
@@ -320,7 +321,7 @@ async def test_data_that_cannot_travel() -> None:
         await reader.drop()
         # It is where it was.
         reader.pid, reader.offset = pid, offset
-        reader.sid = next(iter(first.of("/").log._sessions.values())).sid  # type: ignore[union-attr]
+        reader.sid = next(iter(first.of("/").log.sessions.values())).sid  # type: ignore[union-attr]
         assert await reader.connect(first)
 
 

@@ -6,6 +6,7 @@ Written once over the contract of a bus. `ClusterAdapter` is what a namespace se
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from duplexio.adapters.answers import Answers
 from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.adapters.cluster_adapter import ClusterAdapter
+from duplexio.adapters.estate import estate_of, inherit
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.nodes import Nodes
 from duplexio.adapters.session_transfer import give_session
@@ -29,6 +31,7 @@ from duplexio.protocol.cluster_message import (
     Disconnect,
     Fetch,
     Hello,
+    Inherit,
     Join,
     Leave,
     Record,
@@ -45,6 +48,8 @@ __all__ = ["Cluster", "ClusterOptions"]
 
 #: One channel for all: a join, and a broadcast to the room behind it, stay in order whatever their namespaces.
 CHANNEL = "cluster"
+#: How long it takes at the most to leave sessions to another server: some 64 MiB, to one that is busy.
+LEAVING_SECONDS = 5.0
 #: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
 MAX_SEEN = 1000
 
@@ -86,7 +91,8 @@ class Cluster:
         self._limits = BusLimits(options.max_bus_message, options.max_bus_queue)
         self._hub: Hub
         self._loop: asyncio.AbstractEventLoop
-        self._open = False
+        #: Between its start and its end.
+        self.is_open = False
         self._beat_timer: asyncio.TimerHandle | None = None
         self._requests: dict[int, Gathering] = {}
         self._request = 0
@@ -105,6 +111,7 @@ class Cluster:
             ServerEvent: self._server_event,
             Reply: self._reply,
             Recover: self._recover,
+            Inherit: self._inherit,
         }
 
     def adapter(self, namespace: Namespace, local: LocalAdapter) -> ClusterAdapter:
@@ -113,22 +120,23 @@ class Cluster:
 
     def start(self, hub: Hub) -> None:
         """Binds to the hub's loop. Raises what the bus raises."""
-        if self._open:
+        if self.is_open:
             return
         self._hub = hub
         self._loop = hub.loop
         self.bus.start(self, self._limits, hub.reporter)
-        self._open = True
+        self.is_open = True
         self.seen.setdefault(self.bus.node, 0)
         self.publish(Hello())
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
 
     async def close(self) -> None:
         """Says goodbye, and closes the bus. Whoever waits for an answer gets what came. Idempotent."""
-        if not self._open:
+        if not self.is_open:
             return
+        await self._leave_sessions()
         self.publish(Bye())
-        self._open = False
+        self.is_open = False
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         try:
@@ -136,6 +144,21 @@ class Cluster:
         finally:
             for node in self.nodes.names:
                 self.nodes.lost(node, "this server has closed")
+
+    async def _leave_sessions(self) -> None:
+        """Leaves the sessions of clients that are to come back to one of the others."""
+        heirs = self.nodes.names
+        if self.alone or not heirs:
+            return
+        heir = secrets.choice(heirs)
+        try:
+            async with asyncio.timeout(LEAVING_SECONDS):
+                for namespace in list(self._hub.namespaces.values()):
+                    for record in estate_of(namespace, self.seen, self._limits.max_message // 4):
+                        self.publish(record, heir)
+                        await self.bus.drain()
+        except TimeoutError:
+            self._hub.reporter.warning(f"not all sessions could be left to another server in {LEAVING_SECONDS:g} s")
 
     def health(self) -> dict[str, Any]:
         """The state of the bus, and how many other servers are there."""
@@ -168,11 +191,11 @@ class Cluster:
     @property
     def alone(self) -> bool:
         """Whether there is nobody to send to."""
-        return not self._open or self.bus.alone
+        return not self.is_open or self.bus.alone
 
     def publish(self, record: Record, to: str = "") -> bool:
         """Sends a record to all others, or to one. Raises EncodeError; False: not everybody gets it."""
-        return self._open and self.bus.publish(CHANNEL, cluster_message.encode(record), to)
+        return self.is_open and self.bus.publish(CHANNEL, cluster_message.encode(record), to)
 
     def next_number(self) -> int:
         """The number of the next event of this server's that is sent to all."""
@@ -338,6 +361,11 @@ class Cluster:
         adapter = self._adapter_of(record.namespace)
         values = [] if adapter is None else give_session(adapter.namespace, record.pid, record.offset, self.seen)
         self._reply_to(sender, record.request, len(values), values, 0)
+
+    def _inherit(self, sender: str, record: Inherit) -> None:
+        namespace = self._hub.namespaces.get(record.namespace)
+        if namespace is not None and namespace.log is not None:
+            inherit(namespace, record)
 
     def _reply(self, sender: str, record: Reply) -> None:
         answers = self._requests.get(record.request)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from duplexio.adapters.session_transfer import SessionSearch, read_session, take_session
+from duplexio.adapters.session_transfer import SessionSearch, give_inherited, read_session, take_session
 from duplexio.errors import AckTimeout, EncodeError, SocketPacketError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import LocalAdapter
@@ -49,25 +49,28 @@ class ClusterAdapter:
         return self._cluster.alone
 
     def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
-        if flags.local or self._cluster.alone:
+        cluster = self._cluster
+        # Where sessions are kept, it has its number all the same: who comes from another server may have missed it.
+        if flags.local or (cluster.alone and (self.namespace.log is None or not cluster.is_open)):
             self.local.broadcast(event, args, targets, flags)
             return
         encoded = EncodedEvent.of(self.namespace, event, args)
-        number = self._cluster.next_number()
-        self._cluster.publish(
-            Broadcast(
-                self.namespace.name,
-                list(targets.rooms),
-                list(targets.except_),
-                encoded.form,
-                encoded.text,
-                list(encoded.attachments),
-                flags.volatile,
-                flags.compress,
-                number,
+        number = cluster.next_number()
+        if not cluster.alone:
+            cluster.publish(
+                Broadcast(
+                    self.namespace.name,
+                    list(targets.rooms),
+                    list(targets.except_),
+                    encoded.form,
+                    encoded.text,
+                    list(encoded.attachments),
+                    flags.volatile,
+                    flags.compress,
+                    number,
+                )
             )
-        )
-        self.local.deliver(encoded, targets, flags, (self._cluster.bus.node, number))
+        self.local.deliver(encoded, targets, flags, (cluster.bus.node, number))
 
     async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
         if flags.local or self._cluster.alone:
@@ -156,10 +159,12 @@ class ClusterAdapter:
         return fan_in.answers
 
     async def bring_session(self, pid: str, offset: str | None) -> None:
-        search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)
-        with self._cluster.gathering(search) as number:
-            self._cluster.ask(Recover(number, self.namespace.name, pid, offset), search)
-            found = await search.wait(SEARCH_SECONDS)
+        found = give_inherited(self.namespace, pid, offset)
+        if not found and not self._cluster.alone:
+            search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)
+            with self._cluster.gathering(search) as number:
+                self._cluster.ask(Recover(number, self.namespace.name, pid, offset), search)
+                found = await search.wait(SEARCH_SECONDS)
         if not found:
             return
         session = read_session(found)

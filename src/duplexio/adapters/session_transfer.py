@@ -22,7 +22,7 @@ from duplexio.types import Room
 if TYPE_CHECKING:
     from duplexio.hub.namespace import Namespace
 
-__all__ = ["Moved", "SessionSearch", "give_session", "read_session", "take_session"]
+__all__ = ["Moved", "SessionSearch", "give_inherited", "give_session", "read_session", "take_session"]
 
 #: An event on the way: its origin, or None, and its form, text and attachments.
 Carried = tuple[Origin | None, int, bytes, list[bytes]]
@@ -44,13 +44,24 @@ def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mappi
 
     It is taken out: it is the other server's from now on.
     """
-    log = namespace.log
-    if log is None:
+    if namespace.log is None:
         return []
     stale = namespace.by_pid.get(pid)
     if stale is not None:
         # The client noticed the break before this server did: who has the secret is the one who left.
         stale.conn.end("transport close", "the client came back to another server")
+    return _give(namespace, namespace.log, pid, offset, seen) or give_inherited(namespace, pid, offset)
+
+
+def give_inherited(namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
+    """The same of a session that a server which has closed left to this one."""
+    for inherited in namespace.inherited:
+        if given := _give(namespace, inherited.log, pid, offset, inherited.seen):
+            return given
+    return []
+
+
+def _give(namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
     restored = log.restore(pid, offset, namespace.hub.loop.time())
     if restored is None:
         return []

@@ -122,7 +122,11 @@ class Peer(PacketReader):
             self._refuse(name, "Too many pending connections", cause="too_many_connects")
         else:
             namespace = self._hub.namespaces.get(name)
-            if namespace is not None and not (namespace._all_middlewares() or self._has_moved(namespace, auth)):
+            if (
+                namespace is not None
+                and not namespace._all_middlewares()
+                and (namespace.log is None or not self._has_moved(namespace, auth))
+            ):
                 self._admit_at_once(namespace, auth)
             elif namespace is None and not self._hub.parents:
                 self._refuse(name, "Invalid namespace", cause="invalid_namespace")
@@ -204,7 +208,7 @@ class Peer(PacketReader):
 
     def _has_moved(self, namespace: Namespace, auth: Auth) -> bool:
         """Whether the client has a session that another server may have."""
-        if namespace.log is None or self._old or namespace.adapter.alone:
+        if namespace.log is None or self._old or (namespace.adapter.alone and not namespace.inherited):
             return False
         pid, offset = auth.get("pid"), auth.get("offset")
         if not isinstance(pid, str) or not isinstance(offset, str | None):

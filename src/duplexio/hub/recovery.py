@@ -17,7 +17,7 @@ from duplexio.hub.targets import Targets
 from duplexio.protocol.engine_packet import Outgoing
 from duplexio.types import Room
 
-__all__ = ["Entry", "Log", "Origin", "Restored", "Session"]
+__all__ = ["Entry", "InheritedLog", "Log", "Origin", "Restored", "Session"]
 
 #: By which the servers of a cluster know an event: who has sent it, and how many that one had sent by then.
 Origin = tuple[str, int]
@@ -72,8 +72,9 @@ class Log:
         "_max_packets",
         "_max_sessions",
         "_number",
-        "_sessions",
         "duration",
+        "epoch",
+        "sessions",
     )
 
     def __init__(
@@ -84,11 +85,24 @@ class Log:
         self._max_bytes = max_bytes
         self._max_sessions = max_sessions
         self._evicted = evicted
-        self._epoch = secrets.token_urlsafe(6)
+        #: What its offsets begin with.
+        self.epoch = secrets.token_urlsafe(6)
         self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._number = 0
-        self._sessions: dict[str, Session] = {}
+        #: Those that may come back, by their secret, in the order of their leaving.
+        self.sessions: dict[str, Session] = {}
+
+    def another(self, epoch: str, number: int) -> Log:
+        """An empty log within the same limits, for what another server has left behind."""
+        log = Log(self.duration, self._max_packets, self._max_bytes, self._max_sessions, self._evicted)
+        log.epoch, log._number = epoch, number
+        return log
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that is stored, in order."""
+        return list(self._entries)
 
     @property
     def number(self) -> int:
@@ -97,25 +111,30 @@ class Log:
 
     def next_offset(self) -> str:
         """The offset that the next packet to be stored ends in."""
-        return self._offset(self._number + 1)
+        return self.offset(self._number + 1)
 
     def newest_offset(self) -> str:
         """The offset for what is not stored and could be taken for one."""
-        return self._offset(self._number)
+        return self.offset(self._number)
 
-    def _offset(self, number: int) -> str:
+    def offset(self, number: int) -> str:
+        """The offset of the packet of this number."""
         text = ""
         while True:
             number, digit = divmod(number, 36)
             text = _DIGITS[digit] + text
             if not number:
-                return f"{self._epoch}.{text}"
+                return f"{self.epoch}.{text}"
 
     def store(self, packet: Outgoing, targets: Targets, now: float, origin: Origin | None = None) -> None:
         """Keeps a packet that was encoded with `next_offset`."""
         self._number += 1
-        self._entries.append(Entry(self._number, now, targets, packet, origin))
-        self._bytes += len(packet)
+        self.put(Entry(self._number, now, targets, packet, origin), now)
+
+    def put(self, entry: Entry, now: float) -> None:
+        """Keeps a packet that has its number."""
+        self._entries.append(entry)
+        self._bytes += len(entry.packet)
         self._forget_old(now)
         while len(self._entries) > self._max_packets or self._bytes > self._max_bytes:
             self._bytes -= len(self._entries.popleft().packet)
@@ -128,11 +147,11 @@ class Log:
 
     def knows(self, pid: str) -> bool:
         """Whether a session of this secret is kept."""
-        return pid in self._sessions
+        return pid in self.sessions
 
     def keep(self, pid: str, session: Session) -> None:
         """A socket went away and may come back."""
-        sessions = self._sessions
+        sessions = self.sessions
         sessions[pid] = session
         # In order of leaving, so the first are the ones that expire first.
         while sessions:
@@ -149,7 +168,7 @@ class Log:
 
         None: unknown, expired, with an offset that was never issued, or with packets missing that have gone already.
         """
-        session = self._sessions.get(pid)
+        session = self.sessions.get(pid)
         if session is None:
             return None
         after = session.began if offset in (None, session.came_with) else self._number_of(offset)
@@ -159,7 +178,7 @@ class Log:
         oldest = self._entries[0].number if self._entries else self._number + 1
         if after < oldest - 1:
             return None
-        del self._sessions[pid]
+        del self.sessions[pid]
         return Restored(pid, session, after)
 
     def missed(self, after: int, rooms: frozenset[Room]) -> list[Outgoing]:
@@ -186,14 +205,28 @@ class Log:
 
     def offset_of(self, entry: Entry) -> str:
         """The offset its packet ends in."""
-        return self._offset(entry.number)
+        return self.offset(entry.number)
 
     def _number_of(self, offset: object) -> int | None:
-        if not isinstance(offset, str) or not offset.startswith(self._epoch + "."):
+        if not isinstance(offset, str) or not offset.startswith(self.epoch + "."):
             return None
-        text = offset[len(self._epoch) + 1 :]
+        text = offset[len(self.epoch) + 1 :]
         # Twelve digits of base 36 are more packets than a server ever sends.
         if not 0 < len(text) <= 12 or not set(text) <= set(_DIGITS):
             return None
         number = int(text, 36)
         return number if number <= self._number else None
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedLog:
+    """What a server that has closed left to this one: sessions that nobody has come back for yet.
+
+    Attributes:
+        seen: how many events of each server are in it at the most.
+        until: when nobody can come back for it any more.
+    """
+
+    log: Log
+    seen: Mapping[str, int]
+    until: float

@@ -24,6 +24,7 @@ __all__ = [
     "Disconnect",
     "Fetch",
     "Hello",
+    "Inherit",
     "Join",
     "Leave",
     "Record",
@@ -160,8 +161,25 @@ class Recover(msgspec.Struct, frozen=True, array_like=True, tag=12):
     offset: str | None
 
 
+class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """What a server that closes leaves to another, in as many messages as it takes, all with the same `epoch`.
+
+    Attributes:
+        number, seen: of the last packet in its log, and how many events of each server are in it at the most.
+        sessions: of each its secret, id, rooms, data, beginning, seconds since it left, and offset it came with.
+        packets: of each its number, age in seconds, rooms, rooms left out, origin, form, text and attachments.
+    """
+
+    namespace: str
+    epoch: str
+    number: int
+    seen: dict[str, int]
+    sessions: list[tuple[str, str, list[str], Any, int, float, str | None]]
+    packets: list[tuple[int, float, list[str], list[str], tuple[str, int] | None, int, bytes, list[bytes]]]
+
+
 Record: TypeAlias = (
-    Hello | Beat | Bye | Broadcast | Ask | Join | Leave | Disconnect | Fetch | ServerEvent | Reply | Recover
+    Hello | Beat | Bye | Broadcast | Ask | Join | Leave | Disconnect | Fetch | ServerEvent | Reply | Recover | Inherit
 )
 
 

@@ -399,6 +399,48 @@ async def check_too_large(make: MakeBus) -> None:
         assert await first.to("1").emit_with_ack("question", 1, timeout=PATIENCE) == [1]
 
 
+async def check_recovery(make: MakeBus) -> None:
+    """A client goes on with its session on another server, also where the one that had it has closed meanwhile."""
+    for closes in False, True:
+        async with cluster(make, 3, 0, connection_state_recovery=True) as stage:
+            first, second, third = stage.servers
+            session = connect(stage.urls[0], transports=["websocket"], reconnection=False)
+            await session.connect()
+            mine = first.sockets.sockets[str(session.id)]
+            mine.join("mine")
+            mine.conn.end("transport error", "the check breaks it")
+            await asyncio.wait_for(session.wait_disconnected(), PATIENCE)
+            third.to("mine").emit("missed", 1)
+            first.to("mine").emit("missed", 2, b"\x01")
+            await _heard_by_all(stage)
+            if closes:
+                await first.close()
+                await until(lambda io=second: io.health()["bus"]["servers"] == 1, "who closes is missed")  # type: ignore[misc]
+            got: list[Event] = []
+            again = connect(stage.urls[1], transports=["websocket"], auth={"pid": mine._pid})
+            again.on_any(lambda *event, got=got: got.append(event))
+            async with again:
+                back = second.sockets.sockets[str(again.id)]
+                assert back.recovered, "the session goes on"
+                assert back.id == mine.id
+                assert back.rooms == {mine.id, "mine"}
+                third.to("mine").emit("after")
+                await until(lambda got=got: len(got) >= 3, "what it missed, and what comes")  # type: ignore[misc]
+                # Behind the arguments there may be an offset.
+                assert sorted(event[:2] for event in got[:2]) == [("missed", 1), ("missed", 2)]
+                assert [event[2] for event in got if event[1:2] == (2,)] == [b"\x01"]
+                assert [event[0] for event in got[2:]] == ["after"]
+
+
+async def _heard_by_all(stage: Stage) -> None:
+    """Each server has heard what the others have said before."""
+    heard: list[int] = []
+    for io in stage.servers:
+        io.on_server("said", heard.append)
+    for number, io in enumerate(stage.servers):
+        await io.server_side_emit_with_ack("said", number, timeout=PATIENCE)
+
+
 #: Each promise by its name.
 ADAPTER_CHECKS: Mapping[str, Check] = {
     "broadcasts": check_broadcasts,
@@ -410,6 +452,7 @@ ADAPTER_CHECKS: Mapping[str, Check] = {
     "servers_among_themselves": check_servers_among_themselves,
     "namespaces": check_namespaces,
     "a_server_that_goes": check_a_server_that_goes,
+    "recovery": check_recovery,
     "what_cannot_be_read": check_what_cannot_be_read,
     "too_large": check_too_large,
 }
