@@ -261,9 +261,11 @@ class Server(Broadcasting):
         if self._closing is not None and self._closing is not asyncio.current_task():
             await asyncio.wait((self._closing,))
             return
-        await engine.close(self._options.drain_seconds)
-        if self._cluster is not None:
-            await self._cluster.close()
+        try:
+            await engine.close(self._options.drain_seconds)
+        finally:
+            if self._cluster is not None:
+                await self._cluster.close()
         self._hub.threads.close()
         self._signals.restore()
 

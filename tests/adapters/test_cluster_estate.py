@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from duplexio import Server
 from duplexio.testing import MemoryCluster
-from tests.hub.ends import counts, serving, until
+from tests.hub.ends import Client, counts, serving, until
 
 from .test_cluster_recovery import Reader, three, turns
 
@@ -173,3 +175,33 @@ async def test_it_does_not_stay_for_ever() -> None:
         await left_by(first, second, third)
         await until(lambda: not second.of("/").inherited and not third.of("/").inherited)
         assert not await reader.connect(second)
+
+
+async def test_a_namespace_that_a_pattern_stands_for() -> None:
+    cluster = MemoryCluster()
+    async with another(cluster) as first, another(cluster) as second:
+        for io in first, second:
+            io.of(re.compile("^/room-"))
+        client = Client(first)
+        pid = await _entered(client, {})
+        client.drop()
+        await turns()
+        first.of("/room-1").emit("e", 1)
+        await turns()
+        await first.close()
+        await until(lambda: "/room-1" in second._hub.namespaces)
+        await turns()
+        client = Client(second)
+        assert await _entered(client, {"pid": pid}) == pid
+        assert any(str(packet).startswith('42/room-1,["e",1,') for packet in client.take())
+
+
+async def _entered(client: Client, auth: dict[str, str]) -> str:
+    """The `pid` of a client that has joined; what came with it is there to be taken."""
+    client.send("40/room-1," + json.dumps(auth))
+
+    def reply() -> str:
+        return next((str(packet) for packet in client.packets if str(packet).startswith("40/room-1,")), "")
+
+    await until(reply)
+    return str(json.loads(reply()[len("40/room-1,") :])["pid"])

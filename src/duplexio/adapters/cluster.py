@@ -18,7 +18,7 @@ from duplexio.adapters.estate import estate_of, inherit
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.nodes import Nodes
 from duplexio.adapters.session_transfer import give_session
-from duplexio.errors import ConfigurationError, EncodeError, ProtocolError
+from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import LocalAdapter
 from duplexio.hub.targets import Flags, Targets
@@ -363,7 +363,11 @@ class Cluster:
         self._reply_to(sender, record.request, len(values), values, 0)
 
     def _inherit(self, sender: str, record: Inherit) -> None:
-        namespace = self._hub.namespaces.get(record.namespace)
+        try:
+            # One that a pattern stands for may not have had a client here yet.
+            namespace = self._hub.namespaces.get(record.namespace) or self._hub._made_by_name(record.namespace)
+        except LimitExceeded:
+            return
         if namespace is not None and namespace.log is not None:
             inherit(namespace, record)
 
