@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -161,32 +162,27 @@ print(raw.recv(1))
 """
 
 
-async def test_another_user_is_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with ends(lambda: UnixBus(tmp_path / "run"), 1) as (end,):
-        assert isinstance(end.bus, UnixBus)
-        path = str(end.bus.directory / f"{end.bus.tag}.bus")
-        if os.geteuid() == 0:
-            command = [sys.executable, "-c", CONNECT, path]
-            shut = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
-            assert "PermissionError" in shut.stderr
-            # Even where the files let it through.
-            os.chmod(end.bus.directory, 0o711)
-            os.chmod(path, 0o777)
-            folders = [folder for folder in (tmp_path, *tmp_path.parents) if os.stat(folder).st_uid == 0]
-            modes = [(folder, os.stat(folder).st_mode) for folder in folders]
-            try:
-                for parent, mode in modes:
-                    os.chmod(parent, mode | 0o011)
+async def test_another_user_is_kept_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not below pytest's own folder, which nobody else gets into.
+    with tempfile.TemporaryDirectory() as folder:
+        async with ends(lambda: UnixBus(f"{folder}/run"), 1) as (end,):
+            assert isinstance(end.bus, UnixBus)
+            path = f"{folder}/run/{end.bus.tag}.bus"
+            if os.geteuid() == 0:
+                command = [sys.executable, "-c", CONNECT, path]
+                os.chmod(folder, 0o711)
+                shut = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+                assert "PermissionError" in shut.stderr
+                # Even where the files let it through.
+                os.chmod(f"{folder}/run", 0o711)
+                os.chmod(path, 0o777)
                 let = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
-            finally:
-                for parent, mode in modes:
-                    os.chmod(parent, mode)
-            assert let.stdout == "b''\n" or "ConnectionResetError" in let.stderr, let
-        else:
-            monkeypatch.setattr(os, "geteuid", lambda: -1)
-            with connected(end.bus) as raw:
-                await ended(raw)
-        assert end.counts["fault.bus_stranger"] == 1
+                assert let.stdout == "b''\n" or "ConnectionResetError" in let.stderr, let
+            else:
+                monkeypatch.setattr(os, "geteuid", lambda: -1)
+                with connected(end.bus) as raw:
+                    await ended(raw)
+            assert end.counts["fault.bus_stranger"] == 1
 
 
 def test_directories_that_are_not_safe(tmp_path: Path) -> None:
