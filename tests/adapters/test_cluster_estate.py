@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 from duplexio import Server
+from duplexio.adapters.estate import inherit
+from duplexio.adapters.session_transfer import give_inherited
+from duplexio.errors import SocketPacketError
+from duplexio.protocol.cluster_message import Inherit
 from duplexio.testing import MemoryCluster
 from tests.hub.ends import Client, counts, serving, until
 
@@ -205,3 +209,22 @@ async def _entered(client: Client, auth: dict[str, str]) -> str:
 
     await until(reply)
     return str(json.loads(reply()[len("40/room-1,") :])["pid"])
+
+
+async def test_with_a_gap_it_is_worth_nothing() -> None:
+    """What was dropped on the way is not passed over in silence."""
+    async with serving(connection_state_recovery=True) as io:
+        namespace = io._main
+        packets: list[Any] = [(number, 0.0, [], [], None, 0, b'["e"]', []) for number in (1, 2, 4)]
+        session = ("pid", "sid", ["sid"], None, 0, 0.0, None)
+        inherit(namespace, Inherit("/", "epoch", 4, {}, [], packets[:1]))
+        with pytest.raises(SocketPacketError):
+            inherit(namespace, Inherit("/", "epoch", 4, {}, [session], []))
+        inherit(namespace, Inherit("/", "epoch", 4, {}, [], packets[1:]))
+        with pytest.raises(SocketPacketError):
+            inherit(namespace, Inherit("/", "epoch", 4, {}, [session], []))
+        assert not namespace.inherited[0].log.sessions
+        inherit(namespace, Inherit("/", "whole", 2, {}, [session], packets[:2]))
+        (given, *missed) = give_inherited(namespace, "pid", None)
+        assert given["sid"] == "sid"
+        assert len(missed) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -257,3 +258,18 @@ def joined_dynamic(io: Server, name: str) -> tuple[Client, Any]:
     client = Client(io)
     sid = client.join(name)["sid"]
     return client, io._hub.namespaces[name].local_sockets[sid]
+
+
+async def test_an_answer_that_cannot_travel_is_missing_at_once() -> None:
+    """A number that MessagePack has no form for, which only a codec of the user's reads."""
+    async with three(loads=json.loads) as (_, _buses, (first, second, _third)):
+        there, _ = joined(second)
+        waiting = asyncio.ensure_future(first.emit_with_ack("q", timeout=LONG))
+        await until(lambda: there.packets)
+        (packet,) = there.take()
+        there.send(f"43{str(packet)[2:].partition('[')[0]}[{2**70}]")
+        with pytest.raises(AckTimeout) as raised:
+            await asyncio.wait_for(waiting, 10)
+        assert raised.value.responses == []
+        assert raised.value.expected == 1
+        assert counts(second)["handler_errors"] == 1

@@ -32,7 +32,7 @@ def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int) -> Itera
     if namespace.log is None:
         return
     _forget_expired(namespace)
-    own = InheritedLog(namespace.log, dict(seen), 0.0)
+    own = InheritedLog(namespace.log, dict(seen), 0.0, 0.0)
     # As they are now: what comes while they are sent is another server's to know.
     for left in [own, *namespace.inherited]:
         if left.log.sessions:
@@ -102,7 +102,7 @@ def inherit(namespace: Namespace, record: Inherit) -> None:
     now = namespace.hub.loop.time()
     left = next((known for known in namespace.inherited if known.log.epoch == record.epoch), None)
     if left is None:
-        left = InheritedLog(own.another(record.epoch, record.number), record.seen, now + own.duration)
+        left = InheritedLog(own.another(record.epoch, record.number), record.seen, now, now + own.duration)
         namespace.inherited.append(left)
         del namespace.inherited[:-MAX_INHERITED]
         namespace.hub.wheel.call_later(own.duration + 1, lambda: _forget_expired(namespace))
@@ -112,6 +112,9 @@ def inherit(namespace: Namespace, record: Inherit) -> None:
         targets = Targets(frozenset(rooms), frozenset(except_))
         packet = encoded.packet(True, offset=left.log.offset(number))
         left.log.put(Entry(number, now - age, targets, packet, origin), now)
+    if record.sessions and not left.log.whole:
+        # Some of it was dropped on the way: nobody could be told that what he gets is all.
+        raise SocketPacketError(f"{len(record.sessions)} sessions without all that their clients missed")
     for pid, sid, rooms, data, began, away, came_with in record.sessions:
         left.log.keep(pid, Session(sid, frozenset(rooms), data, began, now - away, came_with))
 

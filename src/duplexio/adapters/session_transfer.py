@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Moved", "SessionSearch", "give_inherited", "give_session", "read_session", "take_session"]
 
+#: How far behind another server may be: one that was for longer was not heard of, and not asked.
+LAG_SECONDS = 30.0
 #: An event on the way: its origin, or None, and its form, text and attachments.
 Carried = tuple[Origin | None, int, bytes, list[bytes]]
 
@@ -36,6 +38,8 @@ class Moved:
     rooms: frozenset[Room]
     data: Any
     seen: Mapping[str, int]
+    #: How long ago that was, in seconds.
+    age: float
     missed: list[Carried]
 
 
@@ -50,18 +54,21 @@ def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mappi
     if stale is not None:
         # The client noticed the break before this server did: who has the secret is the one who left.
         stale.conn.end("transport close", "the client came back to another server")
-    return _give(namespace, namespace.log, pid, offset, seen) or give_inherited(namespace, pid, offset)
+    return _give(namespace, namespace.log, pid, offset, seen, 0.0) or give_inherited(namespace, pid, offset)
 
 
 def give_inherited(namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
     """The same of a session that a server which has closed left to this one."""
+    now = namespace.hub.loop.time()
     for inherited in namespace.inherited:
-        if given := _give(namespace, inherited.log, pid, offset, inherited.seen):
+        if given := _give(namespace, inherited.log, pid, offset, inherited.seen, now - inherited.at):
             return given
     return []
 
 
-def _give(namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
+def _give(
+    namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], age: float
+) -> list[Any]:
     restored = log.restore(pid, offset, namespace.hub.loop.time())
     if restored is None:
         return []
@@ -72,6 +79,7 @@ def _give(namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Ma
             "rooms": list(session.rooms),
             "data": cluster_message.plain(session.data),
             "seen": dict(seen),
+            "age": age,
         }
         missed = [_carried(namespace, log, entry) for entry in log.missed_entries(restored.after, session.rooms)]
     except (EncodeError, SocketPacketError) as error:
@@ -96,7 +104,7 @@ def read_session(answers: list[Any]) -> Moved | None:
             (None if origin is None else (str(origin[0]), int(origin[1])), int(form), bytes(text), list(attachments))
             for origin, form, text, attachments in rest
         ]
-        return Moved(str(first["sid"]), rooms, first["data"], seen, missed)
+        return Moved(str(first["sid"]), rooms, first["data"], seen, float(first["age"]), missed)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return None
 
@@ -108,7 +116,8 @@ def take_session(namespace: Namespace, pid: str, offset: str | None, moved: Move
     now = namespace.hub.loop.time()
     # Before anything is stored for it alone: that has numbers above all that the client may have got already.
     began = log.number
-    missed = [*moved.missed, *(_carried(namespace, log, entry) for entry in log.unseen(moved.seen, moved.rooms))]
+    since = now - moved.age - LAG_SECONDS
+    missed = [*moved.missed, *(_carried(namespace, log, entry) for entry in log.unseen(moved.seen, moved.rooms, since))]
     own = Targets(rooms=frozenset((moved.sid,)))
     for _origin, form, text, attachments in missed:
         encoded = EncodedEvent(namespace, form, text, attachments)

@@ -11,6 +11,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any
 
 from duplexio.hub.targets import Targets
@@ -100,6 +101,14 @@ class Log:
         return log
 
     @property
+    def whole(self) -> bool:
+        """Whether nothing is missing between its oldest packet and its newest, as it may where it came by a bus."""
+        entries = self._entries
+        return not entries or (
+            entries[-1].number == self._number and self._number - entries[0].number + 1 == len(entries)
+        )
+
+    @property
     def entries(self) -> list[Entry]:
         """All that is stored, in order."""
         return list(self._entries)
@@ -187,21 +196,26 @@ class Log:
 
     def missed_entries(self, after: int, rooms: frozenset[Room]) -> list[Entry]:
         """The same, with what is known of each."""
-        return [e for e in self._entries if e.number > after and e.targets.includes(rooms)]
+        # From the end: who comes back soon has missed little, and the log may be long.
+        count = max(0, self._number - after)
+        newest = islice(reversed(self._entries), count)
+        return [e for e in newest if e.targets.includes(rooms)][::-1]
 
-    def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room]) -> list[Entry]:
+    def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room], since: float) -> list[Entry]:
         """What a server that has seen so many events of each other one has not got, of those for these rooms.
 
-        Of a server that it did not know, nothing: nobody can tell what of that is older than the session.
+        Of a server that it did not know, nothing: nobody can tell what of that is older than the session. Nor of what
+        came before `since`, which spares looking through all of it.
         """
+        newest = takewhile(lambda entry: entry.at >= since, reversed(self._entries))
         return [
             e
-            for e in self._entries
+            for e in newest
             if e.origin is not None
             and e.origin[0] in seen
             and e.origin[1] > seen[e.origin[0]]
             and e.targets.includes(rooms)
-        ]
+        ][::-1]
 
     def offset_of(self, entry: Entry) -> str:
         """The offset its packet ends in."""
@@ -224,9 +238,11 @@ class InheritedLog:
 
     Attributes:
         seen: how many events of each server are in it at the most.
+        at: when it was left.
         until: when nobody can come back for it any more.
     """
 
     log: Log
     seen: Mapping[str, int]
+    at: float
     until: float

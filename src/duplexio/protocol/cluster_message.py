@@ -151,8 +151,8 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, tag=11):
 class Recover(msgspec.Struct, frozen=True, array_like=True, tag=12):
     """The session of a client that has come to another server is wanted, and what it missed.
 
-    Its answers are a mapping of `sid`, `rooms`, `data` and `seen`, how many events of each server were seen; then, of
-    each event, its origin, form, text and attachments.
+    Its answers are a mapping of `sid`, `rooms`, `data`, `seen`, how many events of each server were, and `age`, how
+    long ago that was; then, of each event, its origin, form, text and attachments.
     """
 
     request: int
