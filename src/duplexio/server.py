@@ -280,7 +280,9 @@ class Server(Broadcasting):
         }
         if self._cluster is not None:
             state["bus"] = self._cluster.health()
-            if state["status"] == "ok" and state["bus"]["status"] != "ok":
+            # Before its start nothing is wrong with it: where there is no lifespan, the first request is the start.
+            started = getattr(self.engine, "loop", None) is not None
+            if started and state["status"] == "ok" and state["bus"]["status"] != "ok":
                 state["status"] = "degraded"
         return state
 

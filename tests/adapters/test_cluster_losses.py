@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from duplexio import AckTimeout, ConfigurationError, Server
+from duplexio.adapters.unix import UnixBus
 from duplexio.testing import MemoryBus, MemoryCluster
 from tests.hub.ends import Client, counts, joined, serving, until
 
@@ -171,6 +173,18 @@ async def test_health_tells_of_what_was_dropped() -> None:
         assert health["bus"]["dropped"] > 0
         assert health["bus"]["problem"]
         assert third.health()["status"] == "ok"
+
+
+async def test_health_before_the_start_and_where_that_fails(tmp_path: Path) -> None:
+    """Who is asked for its health before anything else is not to be taken for dead."""
+    (tmp_path / "run").write_text("no directory")
+    io = Server(adapter=UnixBus(tmp_path / "run"), handle_signals=False)
+    assert io.health()["status"] == "ok"
+    assert io.health()["bus"]["status"] == "down"
+    with pytest.raises(ConfigurationError, match="not a directory"):
+        async with io.lifespan(None):
+            pass
+    assert io.health()["status"] in ("closing", "degraded")
 
 
 async def test_closed_and_opened_again() -> None:
