@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from duplexio import Server
-from duplexio.adapters.estate import inherit
+from duplexio.adapters.estate import estate_of, inherit
 from duplexio.adapters.session_transfer import give_inherited
 from duplexio.errors import SocketPacketError
 from duplexio.protocol.cluster_message import Inherit
@@ -228,3 +228,17 @@ async def test_with_a_gap_it_is_worth_nothing() -> None:
         (given, *missed) = give_inherited(namespace, "pid", None)
         assert given["sid"] == "sid"
         assert len(missed) == 2
+
+
+async def test_given_to_one_and_left_to_another() -> None:
+    """Who came back while its server was closing is nobody's inheritance any more."""
+    async with three() as (_, _buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        await reader.drop()
+        (estate,) = estate_of(first._main, first._cluster.seen, 1000)  # type: ignore[union-attr]
+        inherit(third._main, estate)
+        assert reader.pid in third._main.inherited[0].log.sessions
+        assert await reader.connect(second)
+        await turns()
+        assert reader.pid not in third._main.inherited[0].log.sessions

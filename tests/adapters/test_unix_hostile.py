@@ -134,6 +134,21 @@ async def test_nothing_is_received_of_who_is_not_seen(tmp_path: Path) -> None:
                 assert end.unseen == []
 
 
+async def test_who_does_not_answer_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duplexio.adapters.unix.GREETING_SECONDS", 0.1)
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / "mute.bus"))
+        listener.listen()
+        async with ends(lambda: UnixBus(directory), 2) as (first, second):
+            await until(lambda: first.bus.health().status == "degraded", "health tells")
+            assert "mute" in first.bus.health().problem
+            first.bus.publish("c", b"to the others")
+            await until(lambda: second.messages, "the others go on")
+            assert first.bus.health().queued == 0
+
+
 async def test_silence_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duplexio.adapters.unix.GREETING_SECONDS", 0.1)
     monkeypatch.setattr("duplexio.adapters.unix.SCAN_SECONDS", 0.1)

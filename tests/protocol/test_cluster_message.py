@@ -19,11 +19,14 @@ from duplexio.protocol.cluster_message import (
     Disconnect,
     Fetch,
     Hello,
+    Inherit,
     Join,
     Leave,
     Record,
+    Recover,
     Reply,
     ServerEvent,
+    Taken,
     decode,
     encode,
     plain,
@@ -41,6 +44,11 @@ RECORDS: list[Record] = [
     Fetch(2**40, "/", [], []),
     ServerEvent(-1, "e", [1, {"a": b"\x00"}, None, [1.5, True]]),
     Reply(3, -1, [{"id": "x"}], 2),
+    Recover(3, "/", "pid", None),
+    Inherit(
+        "/", "e", 3, {"n": 1}, [("p", "s", ["r"], {"a": 1}, 0, 1.5, None)], [(1, 0.5, [], [], ("n", 1), 0, b"", [])]
+    ),
+    Taken("/", "pid"),
 ]
 
 

@@ -38,6 +38,7 @@ from duplexio.protocol.cluster_message import (
     Recover,
     Reply,
     ServerEvent,
+    Taken,
 )
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Cluster:
             Reply: self._reply,
             Recover: self._recover,
             Inherit: self._inherit,
+            Taken: self._taken,
         }
 
     def adapter(self, namespace: Namespace, local: LocalAdapter) -> ClusterAdapter:
@@ -370,6 +372,11 @@ class Cluster:
             return
         if namespace is not None and namespace.log is not None:
             inherit(namespace, record)
+
+    def _taken(self, sender: str, record: Taken) -> None:
+        namespace = self._hub.namespaces.get(record.namespace)
+        for left in namespace.inherited if namespace is not None else ():
+            left.log.sessions.pop(record.pid, None)
 
     def _reply(self, sender: str, record: Reply) -> None:
         answers = self._requests.get(record.request)

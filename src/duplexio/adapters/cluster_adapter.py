@@ -12,7 +12,17 @@ from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import LocalAdapter
 from duplexio.hub.targets import Flags, Targets
 from duplexio.protocol import cluster_message
-from duplexio.protocol.cluster_message import Ask, Broadcast, Disconnect, Fetch, Join, Leave, Recover, ServerEvent
+from duplexio.protocol.cluster_message import (
+    Ask,
+    Broadcast,
+    Disconnect,
+    Fetch,
+    Join,
+    Leave,
+    Recover,
+    ServerEvent,
+    Taken,
+)
 from duplexio.types import Room
 
 if TYPE_CHECKING:
@@ -174,6 +184,8 @@ class ClusterAdapter:
         await self._catch_up(session.seen)
         try:
             take_session(self.namespace, pid, offset, session)
+            # A server that closes just now may have left it to a third one, as well as given it to this one.
+            self._cluster.publish(Taken(self.namespace.name, pid))
         except (EncodeError, SocketPacketError) as error:
             self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, f"a session that cannot be: {error}")
 

@@ -355,7 +355,11 @@ class UnixBus:
         """See `Bus.health`."""
         if not self._node or self._closing:
             return BusHealth("down", problem="it is not open")
+        now = self._loop.time()
         problem = self._unheard
-        if self._dropped and self._loop.time() - self._dropped_at < DEGRADED_SECONDS:
+        mute = [tag for tag, out in self._opened.items() if not out.node and out.since < now - GREETING_SECONDS]
+        if mute:
+            problem = f"who listens on {', '.join(mute)} does not say who it is"
+        if self._dropped and now - self._dropped_at < DEGRADED_SECONDS:
             problem = f"{self._dropped} messages were dropped, the last one for {self._dropped_for}"
         return BusHealth("degraded" if problem else "ok", self._queued, self._dropped, problem)

@@ -29,6 +29,7 @@ class Out:
     def __init__(self, bus: UnixBus, tag: str, sock: socket.socket) -> None:
         self.tag = tag
         self.node = ""
+        self.since = bus._loop.time()
         self._bus = bus
         self.writer = FrameWriter(bus._loop, sock, self._lost, bus._emptied)
         self._reader = FrameReader(MAX_GREETING, self._greeting, self._refused)

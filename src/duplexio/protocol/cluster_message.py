@@ -31,6 +31,7 @@ __all__ = [
     "Recover",
     "Reply",
     "ServerEvent",
+    "Taken",
     "decode",
     "encode",
     "plain",
@@ -178,8 +179,28 @@ class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
     packets: list[tuple[int, float, list[str], list[str], tuple[str, int] | None, int, bytes, list[bytes]]]
 
 
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """The session has come to this server: who has it as another's inheritance, too, has it no more."""
+
+    namespace: str
+    pid: str
+
+
 Record: TypeAlias = (
-    Hello | Beat | Bye | Broadcast | Ask | Join | Leave | Disconnect | Fetch | ServerEvent | Reply | Recover | Inherit
+    Hello
+    | Beat
+    | Bye
+    | Broadcast
+    | Ask
+    | Join
+    | Leave
+    | Disconnect
+    | Fetch
+    | ServerEvent
+    | Reply
+    | Recover
+    | Inherit
+    | Taken
 )
 
 
