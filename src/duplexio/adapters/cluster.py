@@ -276,10 +276,11 @@ class Cluster:
             self._hub.reporter.failure("a message of another server could not be handled", error)
 
     def _came(self, node: str) -> None:
-        self._hub.reporter.note(f"the server {node} has come; {len(self.nodes)} others now")
+        self._hub.reporter.note(f"the server {node} has come; others now: {len(self.nodes)}")
 
     def _went(self, node: str, reason: str) -> None:
-        self._hub.reporter.note(f"the server {node} has gone: {reason}; {len(self.nodes)} others now")
+        if self.is_open:
+            self._hub.reporter.note(f"the server {node} has gone: {reason}; others now: {len(self.nodes)}")
         for answers in list(self._requests.values()):
             answers.gave_up(node)
 
