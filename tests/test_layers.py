@@ -29,6 +29,7 @@ ROWS: dict[str, int] = {
     "duplexio.engine": 2,
     "duplexio.hub": 3,
     "duplexio.integrations": 4,
+    "duplexio.workers": 4,
     "duplexio.server": 5,
     "duplexio.client": 5,
     "duplexio.sync": 6,

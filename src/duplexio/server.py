@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack, overload
 
 from duplexio.engine.server import EngineServer
+from duplexio.errors import ConfigurationError
 from duplexio.hub.dispatch import HandlerOptions
 from duplexio.hub.hub import Hub
 from duplexio.hub.namespace import Broadcasting, Namespace, ParentNamespace
@@ -25,6 +27,8 @@ from duplexio.observe import Counts, Observer, Reporter, own_counts
 from duplexio.option_table import probably_milliseconds
 from duplexio.options import OPTIONS, Options, Recovery, ServerOptions, recovery_options
 from duplexio.types import Function
+from duplexio.workers.identity import Identity
+from duplexio.workers.neighbourhood import Neighbourhood
 
 __all__ = ["Server"]
 
@@ -67,6 +71,9 @@ class Server(Broadcasting):
         setattr(self, hosting.HEALTH, self.health)
         self._closing: asyncio.Task[None] | None = None
         self._signals = hosting.SignalChain(self._told_to_end)
+        module: str = sys._getframe(1).f_globals.get("__name__", "")
+        self._identity = Identity(self._options.cluster_id, module, self._options.path)
+        self._neighbourhood: Neighbourhood | None = None
 
     @property
     def options(self) -> Options:
@@ -213,16 +220,39 @@ class Server(Broadcasting):
             self._open()
 
     def _open(self) -> None:
-        self.engine.start()
-        self._hub.start(self.engine)
+        engine = self.engine
+        anew = getattr(engine, "loop", None) is not asyncio.get_running_loop() or engine.closed
+        engine.start()
+        if anew:
+            self._neighbourhood = self._join()
+        self._hub.start(engine)
         self._closing = None
         if self._options.handle_signals:
             self._signals.chain(self.engine.loop)
 
+    def _join(self) -> Neighbourhood | None:
+        """Where this process is one of several workers, its place among them."""
+        self.engine.locate = None
+        folder = self._identity.folder()
+        if folder is None:
+            return None
+        try:
+            return Neighbourhood(self.engine, folder)
+        except OSError as error:
+            if self._identity.named:
+                raise ConfigurationError(f"cluster_id={self._options.cluster_id!r}: {error}") from error
+            logger.warning("this worker is alone, and needs sticky sessions: %s", error)
+            return None
+
     def _told_to_end(self) -> None:
-        self.engine.begin_closing()
+        self._begin_closing()
         if self._closing is None:
             self._closing = self.engine.loop.create_task(self.close())
+
+    def _begin_closing(self) -> None:
+        self.engine.begin_closing()
+        if self._neighbourhood is not None:
+            self._neighbourhood.release_polls()
 
     async def close(self) -> None:
         """Ends every session: `server shutting down`. New ones are refused from the first moment on.
@@ -236,13 +266,26 @@ class Server(Broadcasting):
         if self._closing is not None and self._closing is not asyncio.current_task():
             await asyncio.wait((self._closing,))
             return
+        self._begin_closing()
         await engine.close(self._options.drain_seconds)
+        if self._neighbourhood is not None:
+            await self._neighbourhood.leave()
+            self._neighbourhood = None
         self._hub.threads.close()
         self._signals.restore()
 
     def health(self) -> dict[str, Any]:
-        """The state of this server: `status` is `ok`, or `closing`; and how many sessions are open."""
-        return {"status": "closing" if self.engine.closing else "ok", "connections": self.engine.clients_count}
+        """The state of this server: `status` is `ok`, or `closing`; `connections` is how many sessions are open.
+
+        `pid` is the process, and `tag` what the ids of its sessions begin with: which of several workers this one is.
+        """
+        engine = self.engine
+        return {
+            "status": "closing" if engine.closing else "ok",
+            "connections": engine.clients_count,
+            "pid": os.getpid(),
+            "tag": engine.tag,
+        }
 
     async def health_app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`health()` as an ASGI application to mount: 200, and 503 while closing."""

@@ -20,6 +20,7 @@ from duplexio.cli.client_arguments import add_client_options
 from duplexio.cli.served import APPLICATION, FACTORY, HEALTH_PATH
 from duplexio.errors import ConfigurationError
 from duplexio.integrations.hosting import UvicornServer, configuration, log_config
+from duplexio.workers.identity import CLUSTER_ID
 
 __all__ = ["main"]
 
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="for requests that still run when all sessions have ended (default: %(default)s)",
     )
+    run.add_argument(
+        "--cluster-id",
+        metavar="NAME",
+        help="share sessions with the processes of this host that were given the same name",
+    )
     add_client_options(commands.add_parser("client", help="connect to a Socket.IO server"))
     return parser
 
@@ -106,6 +112,10 @@ def _run(application: str, folder: str, options: dict[str, Any]) -> int:
         if options[option] is not None and not os.path.isfile(options[option]):
             print(f"duplexio: --{option.replace('_', '-')}: no file {options[option]!r}", file=sys.stderr)
             return 2
+    # Its servers read it when they are made.
+    cluster_id = options.pop("cluster_id")
+    if cluster_id:
+        os.environ[CLUSTER_ID] = cluster_id
     # For this process, and for the one that --reload starts.
     folder = os.path.abspath(folder)
     sys.path.insert(0, folder)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from duplexio.engine.connection import Connection
+from duplexio.engine.neighbour import Answer, Elsewhere, Neighbour
 from duplexio.engine.polling import PollingTransport
 from duplexio.integrations.asgi import (
     AsgiEndpoint,
     announced_length,
     body_too_large,
     content_type_refused,
-    hint_headers,
     is_binary,
+    refusal_headers,
+    report_body_too_large,
     wrong_method,
 )
 from duplexio.protocol import content_encoding
@@ -35,12 +37,28 @@ STATUS_LINES = {
 class FastExchange:
     """A request to our endpoint, from its head to its answer. See `engine.polling.Exchange`."""
 
-    __slots__ = ("_body", "_connection", "_endpoint", "_headers", "_protocol", "done", "keep_alive", "request")
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_cancel",
+        "_connection",
+        "_endpoint",
+        "_headers",
+        "_neighbour",
+        "_protocol",
+        "done",
+        "keep_alive",
+        "request",
+    )
 
     def __init__(self, protocol: HttpProtocol, request: Request, keep_alive: bool) -> None:
         self._protocol = protocol
         self._endpoint: AsgiEndpoint
         self._connection: Connection | None = None
+        #: Where another worker has the session: that one, and what tells it that the client has gone.
+        self._neighbour: Neighbour | None = None
+        self._cancel: Callable[[], None] | None = None
+        self._begun = 0.0
         self._headers: Headers | None = None
         self._body: bytes | bytearray = b""
         self.request = request
@@ -59,7 +77,10 @@ class FastExchange:
                 return
         verdict = engine.check(request)
         if isinstance(verdict, Refusal):
-            self._refuse(verdict)
+            if isinstance(verdict, Elsewhere) and request.method in ("GET", "POST"):
+                self._begin_elsewhere(verdict)
+            else:
+                self._refuse(verdict)
             return
         self._connection = verdict
         if verdict is None or request.method == "GET":
@@ -77,6 +98,37 @@ class FastExchange:
         elif self._protocol.expect_100_continue:
             self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def _begin_elsewhere(self, verdict: Elsewhere) -> None:
+        engine = self._endpoint.engine
+        self._neighbour = verdict.neighbour
+        self._begun = self._protocol.loop.time()
+        # A worker that ends sends its clients away, so that they get to one that does not.
+        self.keep_alive = self.keep_alive and not engine.closing
+        if self.request.method == "POST":
+            if announced_length(self.request) > engine.options.max_http_buffer_size:
+                self._refuse_body()
+            elif self._protocol.expect_100_continue:
+                self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _refuse_body(self) -> None:
+        """Of a session that another worker has."""
+        self.keep_alive = False
+        self._body = b""
+        report_body_too_large(self._endpoint.engine, self.request)
+        self.respond(413, b"")
+
+    def answered(self, answer: Answer) -> None:
+        """See `engine.neighbour.Asker`."""
+        self._headers = answer.headers
+        # One that is about to end has asked for the answer, if it was a poll.
+        self.keep_alive = self.keep_alive and not self._endpoint.engine.closing
+        self.respond(answer.status, answer.body, answer.content_type, answer.compressible)
+
+    def unanswered(self, refusal: Refusal) -> None:
+        """See `engine.neighbour.Asker`."""
+        if not self.done:
+            self._refuse(refusal)
+
     def add(self, data: bytes) -> None:
         """A piece of the body."""
         if not self._body:
@@ -88,6 +140,8 @@ class FastExchange:
         if len(self._body) > self._endpoint.engine.options.max_http_buffer_size:
             if self.request.method == "POST" and self._connection is not None:
                 self._too_large()
+            elif self.request.method == "POST" and self._neighbour is not None:
+                self._refuse_body()
             else:
                 self.keep_alive = False
                 self.respond(413, b"")
@@ -108,7 +162,10 @@ class FastExchange:
         """All of the request is here."""
         engine, connection = self._endpoint.engine, self._connection
         if connection is None:
-            if engine.admits_at_once:
+            if self._neighbour is not None:
+                self._cancel = self._neighbour.ask(self.request, bytes(self._body), self)
+                self._body = b""
+            elif engine.admits_at_once:
                 self._open()
             else:
                 task = self._protocol.loop.create_task(self._admit())
@@ -140,8 +197,10 @@ class FastExchange:
 
     def _refuse(self, refusal: Refusal) -> None:
         engine = self._endpoint.engine
+        if engine.closing:
+            self.keep_alive = False
         engine.refuse(self.request, refusal)
-        self._headers = [*engine.response_headers(self.request), *hint_headers(refusal, engine)]
+        self._headers = [*engine.response_headers(self.request), *refusal_headers(refusal, engine)]
         self.respond(refusal.http_status, refusal.body, b"application/json")
 
     def respond(self, status: int, body: bytes, content_type: bytes = b"", compressible: bool = False) -> None:
@@ -189,6 +248,11 @@ class FastExchange:
     @property
     def wanted(self) -> bool:
         """Whether a session waits for the rest of the body."""
+        if self._neighbour is not None:
+            # The worker that has it does not know of it yet: as long as that one would wait for its client.
+            options = self._endpoint.engine.options
+            patience = options.ping_interval + options.ping_timeout
+            return not self.done and self._protocol.loop.time() - self._begun < patience
         connection = self._connection
         return not self.done and self.request.method == "POST" and connection is not None and connection.still_open()
 
@@ -196,6 +260,8 @@ class FastExchange:
         """The connection went away first."""
         if not self.done:
             self.done = True
+            if self._cancel is not None:
+                self._cancel()
             connection = self._connection
             if connection is not None and isinstance(connection.transport, PollingTransport):
                 connection.transport.lost(self)

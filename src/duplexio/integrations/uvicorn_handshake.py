@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 
 from duplexio.engine.connection import Connection
 from duplexio.engine.websocket_deflate import accept_websocket
-from duplexio.integrations.asgi import AsgiEndpoint, hint_headers
+from duplexio.integrations.asgi import AsgiEndpoint, refusal_headers
 from duplexio.integrations.asgi_websocket import NOBODY
 from duplexio.integrations.uvicorn_exchange import STATUS_LINES
 from duplexio.integrations.uvicorn_websocket import hand_over, switching_protocols
@@ -81,7 +81,7 @@ def _decide(
     engine, raw, state = endpoint.engine, reader.transport, reader.server_state
     if isinstance(verdict, Refusal):
         engine.refuse(request, verdict)
-        headers = [(b"content-type", b"text/html"), *hint_headers(verdict, engine)]
+        headers = [(b"content-type", b"text/html"), *refusal_headers(verdict, engine)]
         _refuse(raw, verdict.status or 400, verdict.text.encode(), headers)
         return
     sid = "" if verdict is not None else engine.new_sid()

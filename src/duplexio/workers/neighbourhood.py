@@ -1,0 +1,155 @@
+"""This worker among those of its application on one host: its tag, and the way to each of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from duplexio.engine.neighbour import Asker, Neighbour
+from duplexio.engine.server import EngineServer
+from duplexio.protocol.engine_handshake import Request
+from duplexio.workers.relay_client import Asked, Channel, busy
+from duplexio.workers.relay_listener import RelayListener
+from duplexio.workers.relay_message import Hello
+from duplexio.workers.relay_server import AskedStream
+from duplexio.workers.run_directory import (
+    ALPHABET,
+    TAG_LENGTH,
+    Gone,
+    Unreachable,
+    claim_tag,
+    dial,
+    open_run_directory,
+    sweep,
+)
+
+__all__ = ["Neighbourhood"]
+
+Stream = AskedStream
+
+#: A session id's length; what has another is nobody's.
+SID_LENGTH = 20
+_CHARACTERS = frozenset(ALPHABET)
+#: Seconds for others to answer the polls that are given back when this worker ends; they do so at once.
+RELEASE_TIMEOUT = 2.0
+
+
+class Neighbourhood:
+    """See the module.
+
+    Attributes:
+        folder: where the sockets of all are; others of theirs may be beside them, under the same tags.
+        tag: what the ids of this worker's sessions begin with.
+    """
+
+    def __init__(self, engine: EngineServer, folder_name: str) -> None:
+        """Claims a tag, and listens. Raises OSError where there is no place for that."""
+        self._engine = engine
+        self.folder: Path = open_run_directory(folder_name)
+        sweep(self.folder)
+        self.tag, listener = claim_tag(self.folder)
+        self._asked = Asked()
+        self._channels: dict[str, Channel] = {}
+        self._streams: set[Stream] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = RelayListener(engine, listener, {Hello.ASKING: self._take_asking})
+        engine.tag = self.tag
+        engine.locate = self.locate
+
+    # Others' sessions.
+
+    def locate(self, sid: str) -> Neighbour | None:
+        """The worker that has the session, as its id says; None where nobody claims that."""
+        tag = sid[:TAG_LENGTH]
+        if len(sid) != SID_LENGTH or tag == self.tag or not _CHARACTERS.issuperset(tag):
+            return None
+        channel = self._channels.get(tag)
+        if channel is None:
+            try:
+                connection = dial(self.folder, tag)
+            except Gone:
+                return None
+            except Unreachable as error:
+                return _Unreachable(str(error))
+            channel = Channel(self._engine, connection, self._asked, lambda: self._forget(tag))
+            self._channels[tag] = channel
+        return _Worker(channel)
+
+    def _forget(self, tag: str) -> None:
+        self._channels.pop(tag, None)
+
+    def release_polls(self) -> None:
+        """Gives others' polls back: this worker closes, and their clients are to ask another."""
+        for channel in self._channels.values():
+            channel.release_polls()
+
+    # Its own sessions.
+
+    def _take_asking(self, connection: socket.socket, data: bytes, passed: socket.socket | None) -> None:
+        self._take(connection, AskedStream(self._engine, data, self._streams.discard))
+
+    def _take(self, connection: socket.socket, stream: Stream) -> None:
+        task = self._engine.loop.create_task(self._serve(connection, stream))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket, stream: Stream) -> None:
+        try:
+            await self._engine.loop.connect_accepted_socket(lambda: stream, connection)
+        except OSError:
+            connection.close()
+        else:
+            self._streams.add(stream)
+
+    # The end.
+
+    async def leave(self) -> None:
+        """Gives up the tag, when the sessions have ended. Idempotent."""
+        if self._engine.locate == self.locate:
+            self._engine.locate = None
+        self._listener.close()
+        (self.folder / f"{self.tag}.sock").unlink(missing_ok=True)
+        self.release_polls()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_TIMEOUT):
+                while any(channel.waiting for channel in self._channels.values()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        for channel in list(self._channels.values()):
+            await channel.close()
+        for task in list(self._tasks):
+            task.cancel()
+        for stream in list(self._streams):
+            stream.close()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+
+class _Worker:
+    """See `engine.neighbour.Neighbour`."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def ask(self, request: Request, body: bytes, asker: Asker) -> Callable[[], None]:
+        return self._channel.ask(request, body, asker)
+
+
+class _Unreachable:
+    """A neighbour that is stuck: so many wait to speak to it that the kernel takes no more."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def ask(self, request: Request, body: bytes, asker: Asker) -> Callable[[], None]:
+        asker.unanswered(busy(f"the session's worker takes no connections: {self._text}"))
+        return _nothing
+
+
+def _nothing() -> None: ...
