@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
 
 SECONDS = 20.0
 
@@ -25,8 +30,10 @@ class Response:
 class Sent:
     """A request that was sent, on a connection of its own."""
 
-    def __init__(self, port: int, data: bytes) -> None:
+    def __init__(self, port: int, data: bytes, tls: ssl.SSLContext | None = None) -> None:
         self.connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+        if tls is not None:
+            self.connection = tls.wrap_socket(self.connection, server_hostname="localhost")
         self.connection.sendall(data)
 
     def response(self) -> Response:
@@ -77,12 +84,13 @@ class Session:
     sid: str = ""
     ids: int = 0
     waiting: list[str] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
 
     def target(self, query: str | None = None) -> str:
         return f"{self.path}?{query or self.query}" + (f"&sid={self.sid}" if self.sid else "")
 
     def send(self, port: int, method: str = "GET", body: bytes | None = None, **headers: str) -> Sent:
-        return Sent(port, request_bytes(method, self.target(), body, **headers))
+        return Sent(port, request_bytes(method, self.target(), body, **headers), self.tls)
 
     def ask(self, port: int, method: str = "GET", body: bytes | None = None, **headers: str) -> Response:
         return self.send(port, method, body, **headers).response()
@@ -95,6 +103,25 @@ class Session:
         self.post(self.port, "40")
         assert self.expect(self.port).startswith("40")
         return self
+
+    @contextlib.contextmanager
+    def upgrade(self, port: int) -> Iterator[ClientConnection]:
+        """Moves it to a WebSocket at that worker, as clients do: there are no more requests then."""
+        target = self.target(self.query.replace("polling", "websocket"))
+        scheme = "ws" if self.tls is None else "wss"
+        with connect(
+            f"{scheme}://localhost:{port}{target}",
+            ssl=self.tls,
+            sock=socket.create_connection(("127.0.0.1", port), timeout=SECONDS),
+            proxy=None,
+            max_size=None,
+            close_timeout=SECONDS,
+        ) as websocket:
+            websocket.send("2probe")
+            assert websocket.recv(SECONDS) == "3probe"
+            assert self.ask(self.port).text in ("6", "1:6")
+            websocket.send("5")
+            yield websocket
 
     def open_by_script(self) -> Session:
         """The same for JSONP, up to Engine.IO's handshake; then the main namespace's."""

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from duplexio.engine.transport import Transport
 from duplexio.protocol.engine_handshake import Refusal, Request
 
-__all__ = ["Answer", "Asker", "Elsewhere", "Neighbour"]
+__all__ = ["Answer", "Asker", "Bridge", "Elsewhere", "Neighbour"]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -37,11 +38,37 @@ class Asker(Protocol):
         """There will be no answer."""
 
 
+class Bridge(Protocol):
+    """A WebSocket of this process whose session another worker has: what comes goes there, and what comes back out."""
+
+    #: What the answer to the handshake has of the session's own headers.
+    headers: Headers
+
+    def carry(self, transport: Transport) -> None:
+        """The WebSocket was accepted; this is what carries it here."""
+
+    def cancel(self) -> None:
+        """It will not be, where it has not been: its client has gone."""
+
+
 class Neighbour(Protocol):
     """The worker that has the session."""
 
     def ask(self, request: Request, body: bytes, asker: Asker) -> Callable[[], None]:
         """Hands a polling request on. Returns what is to be called when its client goes away."""
+
+    async def bridge(self, request: Request) -> Bridge | Refusal:
+        """Asks whether a WebSocket handshake may be accepted; the frames are to be carried there then.
+
+        Cancelling it gives the handshake up.
+        """
+
+    def pass_on(self, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
+        """Gives the connection of a WebSocket handshake away, unanswered, with what came behind the handshake.
+
+        `headers` are those that this host writes in every answer. True: the caller closes its own end, without a word
+        to the client. False: nothing was done.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,10 @@ class EngineServer:
             self._call(listener, "connection_error", error)
         return refusal
 
+    def hint_headers(self, refusal: Refusal) -> Headers:
+        """In debug, what the log says, for whoever looks at the browser's network tab."""
+        return [(b"duplexio-hint", refusal.hint.encode("ascii", "replace"))] if self.options.debug else []
+
     def check(self, request: Request) -> Refusal | Connection | None:
         """Whether the request may go on: the session it belongs to, None for a new one, or why not.
 

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from duplexio.engine.connection import Connection
-from duplexio.engine.neighbour import Answer, Elsewhere
+from duplexio.engine.neighbour import Answer, Bridge, Elsewhere
 from duplexio.engine.polling import PollingTransport
 from duplexio.engine.server import EngineServer
+from duplexio.engine.transport import NOBODY
 from duplexio.engine.websocket_deflate import accept_websocket
-from duplexio.integrations.asgi_websocket import NOBODY, AsgiWebSocket
+from duplexio.integrations.asgi_websocket import AsgiWebSocket
 from duplexio.integrations.client_files import FILES, ClientFiles
 from duplexio.observe import shown
 from duplexio.protocol import content_encoding
@@ -266,10 +267,16 @@ class AsgiEndpoint:
         verdict = engine.check(request)
         if verdict is None:
             verdict = await engine.admit(request)
+        if isinstance(verdict, Elsewhere) and verdict.neighbour is not None:
+            bridge = await verdict.neighbour.bridge(request)
+            if not isinstance(bridge, Refusal):
+                await self._bridge(bridge, request, scope, receive, send)
+                return
+            verdict = bridge
         if isinstance(verdict, Refusal):
             engine.refuse(request, verdict)
             status = verdict.status or 400
-            headers = [(b"content-type", b"text/html"), *hint_headers(verdict, engine)]
+            headers = [(b"content-type", b"text/html"), *refusal_headers(verdict, engine)]
             await _refuse_websocket(scope, send, status, verdict.text.encode(), headers)
             return
         sid = "" if verdict is not None else engine.new_sid()
@@ -291,6 +298,25 @@ class AsgiEndpoint:
         transport = AsgiWebSocket(engine, send)
         engine.open_websocket(request, transport, sid, verdict)
         await transport.serve(receive)
+
+    async def _bridge(self, bridge: Bridge, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket whose session another worker has."""
+        engine = self.engine
+        accept: dict[str, Any] = {"type": "websocket.accept", "headers": bridge.headers}
+        handover = (scope.get("extensions") or {}).get(HANDOVER)
+        try:
+            if handover is not None:
+                fast, extensions = accept_websocket(request, engine.options, NOBODY)
+                accept["headers"] = [*bridge.headers, *extensions]
+                handover(fast, lambda: bridge.carry(fast))
+                await send(accept)
+                return
+            await send(accept)
+            transport = AsgiWebSocket(engine, send)
+            bridge.carry(transport)
+            await transport.serve(receive)
+        finally:
+            bridge.cancel()
 
 
 def wrong_method(request: Request) -> Refusal:
@@ -340,17 +366,10 @@ RETRY_AFTER = 1
 
 def refusal_headers(refusal: Refusal, engine: EngineServer) -> Headers:
     """What a refusal says besides its body."""
-    headers = hint_headers(refusal, engine)
+    headers = engine.hint_headers(refusal)
     if refusal.cause == "relay_overload":
         headers.append((b"retry-after", b"%d" % RETRY_AFTER))
     return headers
-
-
-def hint_headers(refusal: Refusal, engine: EngineServer) -> Headers:
-    """In debug, what the log says, for whoever looks at the browser's network tab."""
-    if not engine.options.debug:
-        return []
-    return [(b"duplexio-hint", refusal.hint.encode("ascii", "replace"))]
 
 
 def _cors_middleware_origins(app: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -21,17 +20,14 @@ from duplexio.integrations.asgi import (
 )
 from duplexio.protocol import content_encoding
 from duplexio.protocol.engine_handshake import Refusal, Request
+from duplexio.protocol.websocket_handshake import STATUS_LINES
 
 if TYPE_CHECKING:
     from duplexio.integrations.uvicorn_http import HttpProtocol
 
-__all__ = ["STATUS_LINES", "FastExchange"]
+__all__ = ["FastExchange"]
 
 Headers = list[tuple[bytes, bytes]]
-
-STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in http.HTTPStatus
-}
 
 
 class FastExchange:

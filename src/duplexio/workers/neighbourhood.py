@@ -8,10 +8,14 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from duplexio.engine.neighbour import Asker, Neighbour
+from duplexio.engine.neighbour import Asker, Bridge, Neighbour
 from duplexio.engine.server import EngineServer
-from duplexio.protocol.engine_handshake import Request
-from duplexio.workers.relay_client import Asked, Channel, busy
+from duplexio.engine.websocket import WebSocketTransport
+from duplexio.protocol.engine_handshake import Refusal, Request
+from duplexio.workers.bridge import WebSocketBridge, unanswered
+from duplexio.workers.bridged_websocket import BridgedWebSocket
+from duplexio.workers.descriptor import Adoption, pass_on
+from duplexio.workers.relay_client import Asked, Channel, busy, gone
 from duplexio.workers.relay_listener import RelayListener
 from duplexio.workers.relay_message import Hello
 from duplexio.workers.relay_server import AskedStream
@@ -28,12 +32,16 @@ from duplexio.workers.run_directory import (
 
 __all__ = ["Neighbourhood"]
 
-Stream = AskedStream
+Headers = list[tuple[bytes, bytes]]
+Stream = AskedStream | BridgedWebSocket | Adoption
 
 #: A session id's length; what has another is nobody's.
 SID_LENGTH = 20
 _CHARACTERS = frozenset(ALPHABET)
-#: Seconds for others to answer the polls that are given back when this worker ends; they do so at once.
+#: WebSockets that this worker holds for others; each has two connections here, and its session's own limit there.
+MAX_BRIDGES = 10_000
+#: Seconds for others to answer the polls that are given back when this worker ends, which they do at once; and for the
+#: clients of connections that were given to this one to read the end.
 RELEASE_TIMEOUT = 2.0
 
 
@@ -54,8 +62,18 @@ class Neighbourhood:
         self._asked = Asked()
         self._channels: dict[str, Channel] = {}
         self._streams: set[Stream] = set()
+        self._bridges: set[WebSocketBridge] = set()
+        self._adopted: set[WebSocketTransport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener = RelayListener(engine, listener, {Hello.ASKING: self._take_asking})
+        self._listener = RelayListener(
+            engine,
+            listener,
+            {
+                Hello.ASKING: self._take_asking,
+                Hello.BRIDGE: self._take_bridge,
+                Hello.DESCRIPTOR: self._take_descriptor,
+            },
+        )
         engine.tag = self.tag
         engine.locate = self.locate
 
@@ -76,7 +94,44 @@ class Neighbourhood:
                 return _Unreachable(str(error))
             channel = Channel(self._engine, connection, self._asked, lambda: self._forget(tag))
             self._channels[tag] = channel
-        return _Worker(channel)
+        return _Worker(self, tag, channel)
+
+    def pass_on(self, tag: str, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
+        """See `engine.neighbour.Neighbour.pass_on`."""
+        passed = pass_on(self.folder, tag, request, descriptor, headers, leftover)
+        if passed:
+            self._engine.reporter.count("passed_websockets")
+        return passed
+
+    async def open_bridge(self, tag: str, request: Request) -> Bridge | Refusal:
+        """See `engine.neighbour.Neighbour.bridge`."""
+        if len(self._bridges) >= MAX_BRIDGES:
+            return busy(f"{MAX_BRIDGES} WebSockets of other workers' sessions are open")
+        self._engine.reporter.count("relayed_websockets")
+        try:
+            connection = dial(self.folder, tag)
+        except Gone:
+            return gone()
+        except Unreachable as error:
+            return _Unreachable(str(error)).refusal()
+        bridge = WebSocketBridge(self._engine, self._bridges.discard)
+        self._bridges.add(bridge)
+        patience = self._engine.options.upgrade_timeout
+        refusal: Refusal | None = gone()
+        try:
+            async with asyncio.timeout(patience):
+                await self._engine.loop.create_unix_connection(lambda: bridge, sock=connection)
+                bridge.begin(request)
+                refusal = await asyncio.shield(bridge.verdict)
+        except TimeoutError:
+            refusal = unanswered(patience)
+        except OSError:
+            connection.close()
+        finally:
+            if refusal is not None:
+                self._bridges.discard(bridge)
+                bridge.finish()
+        return bridge if refusal is None else refusal
 
     def _forget(self, tag: str) -> None:
         self._channels.pop(tag, None)
@@ -91,18 +146,25 @@ class Neighbourhood:
     def _take_asking(self, connection: socket.socket, data: bytes, passed: socket.socket | None) -> None:
         self._take(connection, AskedStream(self._engine, data, self._streams.discard))
 
+    def _take_bridge(self, connection: socket.socket, data: bytes, passed: socket.socket | None) -> None:
+        self._take(connection, BridgedWebSocket(self._engine, data, self._streams.discard))
+
+    def _take_descriptor(self, connection: socket.socket, data: bytes, passed: socket.socket | None) -> None:
+        assert passed is not None
+        self._take(connection, Adoption(self._engine, data, passed, self._streams.discard, self._adopted))
+
     def _take(self, connection: socket.socket, stream: Stream) -> None:
         task = self._engine.loop.create_task(self._serve(connection, stream))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, connection: socket.socket, stream: Stream) -> None:
+        self._streams.add(stream)
         try:
             await self._engine.loop.connect_accepted_socket(lambda: stream, connection)
         except OSError:
             connection.close()
-        else:
-            self._streams.add(stream)
+            stream.ended()
 
     # The end.
 
@@ -115,14 +177,16 @@ class Neighbourhood:
         self.release_polls()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_TIMEOUT):
-                while any(channel.waiting for channel in self._channels.values()):  # noqa: ASYNC110
+                for bridge in list(self._bridges):
+                    bridge.shut_down()
+                while self._adopted or any(channel.waiting for channel in self._channels.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
         for channel in list(self._channels.values()):
             await channel.close()
         for task in list(self._tasks):
             task.cancel()
         for stream in list(self._streams):
-            stream.close()
+            stream.finish()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
@@ -130,13 +194,21 @@ class Neighbourhood:
 class _Worker:
     """See `engine.neighbour.Neighbour`."""
 
-    __slots__ = ("_channel",)
+    __slots__ = ("_channel", "_neighbourhood", "_tag")
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, neighbourhood: Neighbourhood, tag: str, channel: Channel) -> None:
+        self._neighbourhood = neighbourhood
+        self._tag = tag
         self._channel = channel
 
     def ask(self, request: Request, body: bytes, asker: Asker) -> Callable[[], None]:
         return self._channel.ask(request, body, asker)
+
+    async def bridge(self, request: Request) -> Bridge | Refusal:
+        return await self._neighbourhood.open_bridge(self._tag, request)
+
+    def pass_on(self, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
+        return self._neighbourhood.pass_on(self._tag, request, descriptor, headers, leftover)
 
 
 class _Unreachable:
@@ -148,8 +220,17 @@ class _Unreachable:
         self._text = text
 
     def ask(self, request: Request, body: bytes, asker: Asker) -> Callable[[], None]:
-        asker.unanswered(busy(f"the session's worker takes no connections: {self._text}"))
+        asker.unanswered(self.refusal())
         return _nothing
+
+    async def bridge(self, request: Request) -> Bridge | Refusal:
+        return self.refusal()
+
+    def pass_on(self, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
+        return False
+
+    def refusal(self) -> Refusal:
+        return busy(f"the session's worker takes no connections: {self._text}")
 
 
 def _nothing() -> None: ...

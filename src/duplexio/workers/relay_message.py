@@ -19,6 +19,7 @@ __all__ = [
     "Hello",
     "Kind",
     "RelayError",
+    "headers_of",
     "hello",
     "kind_of_hello",
     "pack",
@@ -79,8 +80,10 @@ class Kind(IntEnum):
     PLAIN_BINARY = 11
     CLOSE = 12
     FAIL = 13
+    #: How the WebSocket has ended, from the worker that held it.
+    LOST = 14
     #: A connection that is given away; its descriptor came with the hello.
-    ADOPT = 14
+    ADOPT = 15
 
 
 _KINDS = frozenset(Kind)

@@ -5,23 +5,20 @@ Whatever comes here has been relayed once, and is answered here: it is never han
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import cast
 
 from duplexio.engine.neighbour import Answer
 from duplexio.engine.polling import PollingTransport
 from duplexio.engine.server import EngineServer
 from duplexio.protocol.engine_handshake import BAD_HANDSHAKE_METHOD, BAD_REQUEST, Refusal, Request
+from duplexio.workers.frame_stream import FrameStream
 from duplexio.workers.relay_message import (
     MAX_HEAD,
-    Frames,
     Kind,
     RelayError,
     pack_answer,
     pack_refusal,
     unpack_request,
-    write_frames,
 )
 
 __all__ = ["AskedStream"]
@@ -47,54 +44,36 @@ class RelayedExchange:
         self._stream.respond(self, self._request, status, body, content_type, compressible)
 
 
-class AskedStream(asyncio.Protocol):
+class AskedStream(FrameStream):
     """What one neighbour asks."""
 
-    def __init__(self, engine: EngineServer, early: bytes, lost: Callable[[AskedStream], None]) -> None:
-        """`early`: what came with the greeting; `lost` is called when the stream has ended."""
-        self._engine = engine
-        self._early = early
-        self._lost = lost
-        self._frames = Frames(engine.options.max_http_buffer_size + MAX_HEAD)
+    def __init__(self, engine: EngineServer, early: bytes, ended: Callable[[AskedStream], None]) -> None:
+        """`ended` is called when the stream has."""
+        super().__init__(engine, engine.options.max_http_buffer_size + MAX_HEAD, early)
+        self._told_ended = ended
         self._open: dict[int, RelayedExchange] = {}
-        self._raw: asyncio.Transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._raw = cast(asyncio.Transport, transport)
-        early, self._early = self._early, b""
-        self.data_received(early)
+    def received(self, kind: Kind, number: int, payload: bytes) -> None:
+        if kind is Kind.ASK:
+            self._ask(number, payload)
+        elif kind is Kind.CANCEL:
+            self._cancel(number)
+        elif kind is Kind.RELEASE:
+            self._release(number)
+        else:
+            raise RelayError(f"a frame of kind {kind.name} among requests")
 
-    def data_received(self, data: bytes) -> None:
-        try:
-            for kind, number, payload in self._frames.feed(data):
-                if kind is Kind.ASK:
-                    self._ask(number, payload)
-                elif kind is Kind.CANCEL:
-                    self._cancel(number)
-                elif kind is Kind.RELEASE:
-                    self._release(number)
-                else:
-                    raise RelayError(f"a frame of kind {kind.name} among requests")
-        except RelayError as error:
-            self._engine.reporter.count("relay_errors")
-            self._engine.reporter.error(f"a neighbouring worker sent what is not understood: {error}")
-            self._raw.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost(self)
+    def ended(self) -> None:
+        self._told_ended(self)
         waiting, self._open = self._open, {}
         for exchange in waiting.values():
             _tell_lost(exchange)
-
-    def close(self) -> None:
-        """Behind what was answered."""
-        self._raw.close()
 
     def _ask(self, number: int, payload: bytes) -> None:
         request, (body,) = unpack_request(payload, 1)
         if number in self._open or len(self._open) >= MAX_WAITING:
             raise RelayError(f"a second request {number}, or over {MAX_WAITING} that wait")
-        engine = self._engine
+        engine = self.engine
         session = engine.connections.get(request.query.get("sid", ""))
         if session is not None:
             # Where something around the server admits origins, the same is around it in every worker.
@@ -140,23 +119,17 @@ class AskedStream(asyncio.Protocol):
     ) -> None:
         if self._open.pop(exchange.number, None) is None:
             return
-        headers = self._engine.response_headers(request)
+        headers = self.engine.response_headers(request)
         self._write(
             Kind.ANSWER, exchange.number, pack_answer(Answer(status, headers, content_type, body, compressible))
         )
 
     def _write(self, kind: Kind, number: int, payload: bytes) -> None:
-        raw = self._raw
-        if raw.is_closing():
-            return
-        unread = raw.get_write_buffer_size()
+        unread = 0 if self.raw is None else self.raw.get_write_buffer_size()
         if unread and unread + len(payload) > MAX_UNREAD:
-            self._engine.reporter.count("relay_errors")
-            self._engine.reporter.error(f"a neighbouring worker has not read {unread} bytes of answers; cut off")
-            raw.abort()
-            return
-        for frame in write_frames(kind, number, payload):
-            raw.write(frame)
+            self.break_off(f"a neighbouring worker has not read {unread} bytes of answers")
+        else:
+            self.send(kind, number, payload)
 
 
 def _tell_lost(exchange: RelayedExchange) -> None:
