@@ -29,6 +29,8 @@ from duplexio.options import OPTIONS, Options, Recovery, ServerOptions, recovery
 from duplexio.types import Function
 from duplexio.workers.identity import Identity
 from duplexio.workers.neighbourhood import Neighbourhood
+from duplexio.workers.supervised import supervised
+from duplexio.workers.supervisor import WORKER_TIMEOUT, Supervisor, check_workers
 
 __all__ = ["Server"]
 
@@ -353,9 +355,22 @@ class Server(Broadcasting):
         self._open()
         return await hosting.listen(self, host, port, self.close, **uvicorn_options)
 
-    def run(self, host: str = "127.0.0.1", port: int = 3000, **uvicorn_options: Any) -> None:
-        """Serves until SIGINT or SIGTERM; for scripts. Options are uvicorn's, such as `ssl_certfile` or `log_level`."""
-        run(self, host, port, **uvicorn_options)
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 3000,
+        *,
+        workers: int = 1,
+        worker_timeout: float = WORKER_TIMEOUT,
+        **uvicorn_options: Any,
+    ) -> None:
+        """Serves until SIGINT or SIGTERM; for scripts. Options are uvicorn's, such as `ssl_certfile` or `log_level`.
+
+        With several `workers` the script is started once more for each, and this call, in the first process, watches
+        them: one that dies is replaced, as is one whose loop stands still for `worker_timeout` seconds. SIGHUP replaces
+        all, one by one. Raises ConfigurationError where there is no script to start again.
+        """
+        run(self, host, port, workers, worker_timeout, **uvicorn_options)
 
 
 class Wrapped:
@@ -442,22 +457,51 @@ class Wrapped:
         self._server._open()
         return await hosting.listen(self, host, port, self._server.close, **uvicorn_options)
 
-    def run(self, host: str = "127.0.0.1", port: int = 3000, **uvicorn_options: Any) -> None:
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 3000,
+        *,
+        workers: int = 1,
+        worker_timeout: float = WORKER_TIMEOUT,
+        **uvicorn_options: Any,
+    ) -> None:
         """See `Server.run`."""
-        run(self, host, port, **uvicorn_options)
+        run(self, host, port, workers, worker_timeout, **uvicorn_options)
 
 
-def run(app: Any, host: str, port: int, **uvicorn_options: Any) -> None:
+def run(
+    app: Any, host: str, port: int, workers: int = 1, worker_timeout: float = WORKER_TIMEOUT, **uvicorn_options: Any
+) -> None:
     """Serves an application by uvicorn with our classes, until it is told to end."""
+    check_workers(workers, worker_timeout)
+    given = supervised()
     defaults: dict[str, Any] = {"access_log": False}
     if not logger.hasHandlers():
         # Nobody has set up logging: what this server says looks like what uvicorn says then.
         defaults["log_config"] = hosting.log_config()
     config = hosting.configuration(app, host=host, port=port, **{**defaults, **uvicorn_options})
     try:
-        hosting.UvicornServer(config).run()
+        if given is not None:
+            hosting.UvicornServer(config, began=given.begin).run(given.sockets)
+        elif workers > 1:
+            code = Supervisor(_this_script(), [config.bind_socket()], workers, worker_timeout).run()
+            if code:
+                sys.exit(code)
+        else:
+            hosting.UvicornServer(config).run()
     except KeyboardInterrupt:
         pass
+
+
+def _this_script() -> list[str]:
+    """What starts this program once more. Raises ConfigurationError."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    if not Path(file).is_file() and "-c" not in sys.orig_argv:
+        raise ConfigurationError(
+            "run(workers=...) starts the program once more for each worker, and there is none here: put it into a file"
+        )
+    return [sys.executable, *sys.orig_argv[1:]]
 
 
 def _is_lifespan(candidate: Any) -> bool:

@@ -69,6 +69,14 @@ class ServerProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def children(self) -> list[int]:
+        """The processes it has started."""
+        try:
+            listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        except OSError:
+            return []
+        return [int(pid) for pid in listed.split()]
+
     def kill(self) -> None:
         """At once; waits until it is gone."""
         self._process.kill()
@@ -82,7 +90,10 @@ class ServerProcess:
             raise AssertionError(f"still running after {seconds} s:\n{self.log}") from None
 
     def end(self) -> None:
-        """Whatever is left of it, workers included."""
+        """Whatever is left of it, workers included; some are in groups of their own."""
+        for pid in self.children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(5)

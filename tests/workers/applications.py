@@ -13,6 +13,10 @@ from starlette.routing import Mount
 from duplexio import Server, Socket
 
 
+def stand(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 def make_server(**options: Any) -> Server:
     # What a test waits for is not to be waited for long.
     server = Server(**{"drain_seconds": 0.5, **options})
@@ -50,7 +54,7 @@ def make_server(**options: Any) -> Server:
     @server.on("stand still")
     async def stand_still(socket: Socket, seconds: float) -> None:
         # The whole worker does, when it has answered.
-        asyncio.get_running_loop().call_later(0.1, time.sleep, seconds)
+        asyncio.get_running_loop().call_later(0.1, stand, seconds)
 
     @server.on("die")
     async def die(socket: Socket) -> None:

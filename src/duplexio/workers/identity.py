@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from duplexio.workers.supervised import supervised
+
 __all__ = ["CLUSTER_ID", "Identity"]
 
 #: The variable by which a command tells its processes the cluster's id.
@@ -52,8 +54,9 @@ class Identity:
 
 def _has_siblings() -> bool:
     """Whether whoever started this process starts others like it: uvicorn, hypercorn and granian do so by
-    multiprocessing, gunicorn by a fork."""
-    return multiprocessing.parent_process() is not None or "gunicorn.arbiter" in sys.modules
+    multiprocessing, gunicorn by a fork, and our own supervisor says so."""
+    started = supervised() is not None or multiprocessing.parent_process() is not None
+    return started or "gunicorn.arbiter" in sys.modules
 
 
 def _parent() -> str:
