@@ -56,9 +56,9 @@ def make_server(**options: Any) -> Server:
         # The whole worker does, when it has answered.
         asyncio.get_running_loop().call_later(0.1, stand, seconds)
 
-    @server.on("die")
-    async def die(socket: Socket) -> None:
-        os._exit(7)
+    @server.on("counts")
+    async def counts(socket: Socket) -> dict[str, int]:
+        return dict(server.counts.snapshot())
 
     return server
 
@@ -70,3 +70,4 @@ lenient = make_server(allow_eio3=True, jsonp=True, cors_allowed_origins=["http:/
 mounted = Starlette(routes=[Mount("/socket.io", app=make_server())])
 small = make_server(max_http_buffer_size=10_000)
 impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
+hasty = make_server(upgrade_timeout=0.5)

@@ -42,8 +42,11 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair(application: str, command: str = "duplexio", *options: str, cluster_id: str | None = None) -> Iterator[Pair]:
-    environment = {"DUPLEXIO_CLUSTER_ID": cluster_id or secrets.token_hex(8)}
+def pair(application: str, command: str = "duplexio", *options: str, place: Path | None = None) -> Iterator[Pair]:
+    """`place`: for the folder of their sockets."""
+    environment = {"DUPLEXIO_CLUSTER_ID": secrets.token_hex(8)}
+    if place is not None:
+        environment["XDG_RUNTIME_DIR"] = str(place)
     arguments = [COMMANDS[command](f"applications:{application}", free_port(), *options) for _ in range(2)]
     with (
         running(*arguments[0], folder=HERE, environment=environment) as owner,
