@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import socket
 import struct
 import subprocess
@@ -109,18 +110,16 @@ def test_another_user_is_refused(workers: Pair, folder: Path, monkeypatch: pytes
 
     assert stranger() == "PermissionError\n"
     # Somebody opens all of it.
-    opened = [*folder.parents, folder][:]
-    before = {each: each.stat().st_mode for each in opened}
+    closed = [each for each in (*folder.parents, folder) if not each.stat().st_mode & 0o001]
+    before = {each: each.stat().st_mode for each in closed}
     try:
-        for each in opened:
-            if str(each).startswith("/tmp/"):
-                each.chmod(0o755)
+        for each in closed:
+            each.chmod(0o755)
         path.chmod(0o777)
         assert stranger() in ("connected\nended\n", "connected\nConnectionResetError\n", "connected\nBrokenPipeError\n")
     finally:
         for each, mode in before.items():
-            if str(each).startswith("/tmp/"):
-                each.chmod(mode & 0o7777)
+            each.chmod(mode & 0o7777)
     workers.owner.wait_for("was refused: it runs as another user")
     assert session.call(workers.other_port, "echo", 1) == [1]
 
@@ -248,15 +247,16 @@ def test_a_worker_that_reads_nothing(workers: Pair, folder: Path) -> None:
     theirs = Session(workers.other_port, sid=TAG + "x" * 16)
     body = b"4" + b"x" * 900_000
     with pretender(folder), contextlib.ExitStack() as stack:
-        for _ in range(17):
-            stack.enter_context(theirs.send(workers.other_port, "POST", body))
-        wait_until(lambda: theirs.ask(workers.other_port, "POST", body).status == 503)
-        response = theirs.ask(workers.other_port, "POST", body)
+        sent = [stack.enter_context(theirs.send(workers.other_port, "POST", body)) for _ in range(25)]
+        by_connection = {each.connection: each for each in sent}
+        answered, _, _ = select.select(by_connection, [], [], SECONDS)
+        response = by_connection[answered[0]].response()
+        assert response.status == 503
         assert response.headers["retry-after"] == "1"
         assert json.loads(response.body) == {"code": 3, "message": "Too many relayed requests"}
         # Nobody else waits for that.
         assert session.call(workers.other_port, "echo", 1) == [1]
-        assert counts(workers.other_port)["fault.relay_overload"] >= 2
+        assert counts(workers.other_port)["fault.relay_overload"] >= 1
 
 
 def test_a_thousand_requests_wait_and_no_more(workers: Pair, folder: Path) -> None:
@@ -336,9 +336,7 @@ def test_a_neighbour_that_reads_no_answers(workers: Pair, folder: Path) -> None:
         words = [b"GET", b"/socket.io/", target.partition("?")[2].encode(), b"127.0.0.1", b"", b"\0\1", b""]
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for number in range(100):
-                Session(session.port, sid=session.sid).ask(
-                    session.port, "POST", b'42["shout","' + b"x" * 900_000 + b'",1]'
-                )
+                session.ask(session.port, "POST", b'42["shout","' + b"x" * 900_000 + b'",1]')
                 connection.sendall(b"".join(write_frames(Kind.ASK, number, pack(words))))
                 if number % 20 == 0:
                     assert other.call(workers.owner_port, "echo", number) == [number]
