@@ -11,7 +11,7 @@ from pathlib import Path
 from duplexio.engine.neighbour import Asker, Bridge, Neighbour
 from duplexio.engine.server import EngineServer
 from duplexio.engine.websocket import WebSocketTransport
-from duplexio.protocol.engine_handshake import Refusal, Request
+from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal, Request
 from duplexio.workers.bridge import WebSocketBridge, unanswered
 from duplexio.workers.bridged_websocket import BridgedWebSocket
 from duplexio.workers.descriptor import Adoption, pass_on
@@ -61,6 +61,7 @@ class Neighbourhood:
         self.tag, listener = claim_tag(self.folder)
         self._asked = Asked()
         self._channels: dict[str, Channel] = {}
+        self._left = False
         self._streams: set[Stream] = set()
         self._bridges: set[WebSocketBridge] = set()
         self._adopted: set[WebSocketTransport] = set()
@@ -94,6 +95,8 @@ class Neighbourhood:
                 return _Unreachable(str(error))
             channel = Channel(self._engine, connection, self._asked, lambda: self._forget(tag))
             self._channels[tag] = channel
+            if self._left:
+                channel.leave()
         return _Worker(self, tag, channel)
 
     def pass_on(self, tag: str, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
@@ -105,6 +108,8 @@ class Neighbourhood:
 
     async def open_bridge(self, tag: str, request: Request) -> Bridge | Refusal:
         """See `engine.neighbour.Neighbour.bridge`."""
+        if self._engine.closing:
+            return Refusal(BAD_REQUEST, "closing", "the worker closes", "Server closing", status=503)
         if len(self._bridges) >= MAX_BRIDGES:
             return busy(f"{MAX_BRIDGES} WebSockets of other workers' sessions are open")
         self._engine.reporter.count("relayed_websockets")
@@ -169,9 +174,12 @@ class Neighbourhood:
     # The end.
 
     async def leave(self) -> None:
-        """Gives up the tag, when the sessions have ended. Idempotent."""
-        if self._engine.locate == self.locate:
-            self._engine.locate = None
+        """Gives up the tag, when the sessions have ended. Idempotent.
+
+        Requests for others still come, on connections that were accepted before: `locate` goes on, and nothing is kept
+        for it.
+        """
+        self._left = True
         self._listener.close()
         (self.folder / f"{self.tag}.sock").unlink(missing_ok=True)
         self.release_polls()
@@ -179,10 +187,10 @@ class Neighbourhood:
             async with asyncio.timeout(RELEASE_TIMEOUT):
                 for bridge in list(self._bridges):
                     bridge.shut_down()
-                while self._adopted or any(channel.waiting for channel in self._channels.values()):  # noqa: ASYNC110
+                while self._adopted or self._asked.waiting:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
         for channel in list(self._channels.values()):
-            await channel.close()
+            channel.leave()
         for task in list(self._tasks):
             task.cancel()
         for stream in list(self._streams):

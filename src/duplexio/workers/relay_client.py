@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 from typing import cast
 
 from duplexio.engine.neighbour import Asker
 from duplexio.engine.server import EngineServer
-from duplexio.engine.wheel import Timer
 from duplexio.protocol.engine_handshake import BAD_REQUEST, UNKNOWN_SID, Refusal, Request
 from duplexio.workers.relay_message import (
     Frames,
@@ -57,7 +55,7 @@ class Asked:
 class _Pending:
     __slots__ = ("asker", "poll", "timer")
 
-    def __init__(self, asker: Asker, poll: bool, timer: Timer) -> None:
+    def __init__(self, asker: Asker, poll: bool, timer: asyncio.TimerHandle) -> None:
         self.asker = asker
         self.poll = poll
         self.timer = timer
@@ -78,6 +76,8 @@ class Channel(asyncio.Protocol):
         self._early = [hello(Hello.ASKING)]
         self._early_size = 0
         self._ended = False
+        self._leaving = False
+        self._connection = connection
         # A neighbour that is stuck answers nothing; its client pings in vain for as long.
         self._patience = engine.options.ping_interval + engine.options.ping_timeout
         self._opening = engine.loop.create_task(self._open(connection))
@@ -104,10 +104,14 @@ class Channel(asyncio.Protocol):
             return _nothing
         self._asked.waiting += 1
         self._number = number = (self._number + 1) & 0xFFFF_FFFF
-        timer = self._engine.wheel.call_later(self._patience, lambda: self._too_late(number))
-        self._pending[number] = _Pending(asker, request.method == "GET", timer)
+        poll = request.method == "GET"
+        # Not on the engine's wheel, which ends before the last requests for others have come.
+        timer = self._engine.loop.call_later(self._patience, self._too_late, number)
+        self._pending[number] = _Pending(asker, poll, timer)
         self._engine.reporter.count("relayed_requests")
         self._write(Kind.ASK, number, pack_request(request, body))
+        if poll and self._engine.closing:
+            self._write(Kind.RELEASE, number, b"")
         return lambda: self._cancel(number)
 
     def release_polls(self) -> None:
@@ -116,18 +120,23 @@ class Channel(asyncio.Protocol):
             if pending.poll:
                 self._write(Kind.RELEASE, number, b"")
 
-    @property
-    def waiting(self) -> int:
-        return len(self._pending)
+    def leave(self) -> None:
+        """This worker closes: the stream ends with the last answer."""
+        self._leaving = True
+        if not self._pending:
+            self._close()
 
-    async def close(self) -> None:
-        """Ends it; what waits is not answered any more. Idempotent."""
+    def _close(self) -> None:
         if self._raw is not None:
-            self._raw.abort()
-        self._opening.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._opening
-        self._end()
+            self._raw.close()
+        else:
+            self._opening.cancel()
+            self._connection.close()
+            self._end()
+
+    def _close_unasked(self) -> None:
+        if not self._pending:
+            self._close()
 
     def _cancel(self, number: int) -> None:
         if self._take(number) is not None:
@@ -144,6 +153,9 @@ class Channel(asyncio.Protocol):
         if pending is not None:
             self._asked.waiting -= 1
             pending.timer.cancel()
+            if self._leaving and not self._pending:
+                # Not at once: a cancellation is written yet.
+                self._engine.loop.call_soon(self._close_unasked)
         return pending
 
     def _write(self, kind: Kind, number: int, payload: bytes) -> None:
