@@ -43,6 +43,8 @@ MAX_BRIDGES = 10_000
 #: Seconds for others to answer the polls that are given back when this worker ends, which they do at once; and for the
 #: clients of connections that were given to this one to read the end.
 RELEASE_TIMEOUT = 2.0
+#: Seconds that a stream stays open without a request, where this worker has given up its tag.
+LEFT_OPEN = 1.0
 
 
 class Neighbourhood:
@@ -85,19 +87,33 @@ class Neighbourhood:
         tag = sid[:TAG_LENGTH]
         if len(sid) != SID_LENGTH or tag == self.tag or not _CHARACTERS.issuperset(tag):
             return None
+        try:
+            self._channel(tag)
+        except Gone:
+            return None
+        except Unreachable as error:
+            return _Unreachable(str(error))
+        return _Worker(self, tag)
+
+    def _channel(self, tag: str) -> Channel:
+        """The stream to that worker. Raises Gone, or Unreachable."""
         channel = self._channels.get(tag)
         if channel is None:
-            try:
-                connection = dial(self.folder, tag)
-            except Gone:
-                return None
-            except Unreachable as error:
-                return _Unreachable(str(error))
-            channel = Channel(self._engine, connection, self._asked, lambda: self._forget(tag))
+            channel = Channel(self._engine, dial(self.folder, tag), self._asked, lambda: self._forget(tag))
             self._channels[tag] = channel
             if self._left:
-                channel.leave()
-        return _Worker(self, tag, channel)
+                self._engine.loop.call_later(LEFT_OPEN, channel.leave)
+        return channel
+
+    def ask(self, tag: str, request: Request, body: bytes, asker: Asker) -> Callable[[], None]:
+        """See `engine.neighbour.Neighbour.ask`."""
+        try:
+            return self._channel(tag).ask(request, body, asker)
+        except Gone:
+            asker.unanswered(gone())
+        except Unreachable as error:
+            return _Unreachable(str(error)).ask(request, body, asker)
+        return _nothing
 
     def pass_on(self, tag: str, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
         """See `engine.neighbour.Neighbour.pass_on`."""
@@ -202,15 +218,14 @@ class Neighbourhood:
 class _Worker:
     """See `engine.neighbour.Neighbour`."""
 
-    __slots__ = ("_channel", "_neighbourhood", "_tag")
+    __slots__ = ("_neighbourhood", "_tag")
 
-    def __init__(self, neighbourhood: Neighbourhood, tag: str, channel: Channel) -> None:
+    def __init__(self, neighbourhood: Neighbourhood, tag: str) -> None:
         self._neighbourhood = neighbourhood
         self._tag = tag
-        self._channel = channel
 
     def ask(self, request: Request, body: bytes, asker: Asker) -> Callable[[], None]:
-        return self._channel.ask(request, body, asker)
+        return self._neighbourhood.ask(self._tag, request, body, asker)
 
     async def bridge(self, request: Request) -> Bridge | Refusal:
         return await self._neighbourhood.open_bridge(self._tag, request)

@@ -127,6 +127,8 @@ class Channel(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
+        # From now on another is dialled.
+        self._tell_lost()
         if self._raw is not None:
             self._raw.close()
         else:
@@ -200,11 +202,16 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
 
+    def _tell_lost(self) -> None:
+        """Once: there may be another by then."""
+        lost, self._lost = self._lost, _nothing
+        lost()
+
     def _end(self) -> None:
         if self._ended:
             return
         self._ended = True
-        self._lost()
+        self._tell_lost()
         for number in list(self._pending):
             pending = self._take(number)
             if pending is not None:
