@@ -30,17 +30,28 @@ __all__ = ["FastExchange"]
 Headers = list[tuple[bytes, bytes]]
 
 
+class _Elsewhere:
+    """The worker that has the session of a request."""
+
+    __slots__ = ("begun", "cancel", "neighbour")
+
+    def __init__(self, neighbour: Neighbour, begun: float) -> None:
+        self.neighbour = neighbour
+        #: When the head was here, by the loop's clock.
+        self.begun = begun
+        #: Tells it that the client has gone.
+        self.cancel: Callable[[], None] | None = None
+
+
 class FastExchange:
     """A request to our endpoint, from its head to its answer. See `engine.polling.Exchange`."""
 
     __slots__ = (
-        "_begun",
         "_body",
-        "_cancel",
         "_connection",
+        "_elsewhere",
         "_endpoint",
         "_headers",
-        "_neighbour",
         "_protocol",
         "done",
         "keep_alive",
@@ -51,10 +62,8 @@ class FastExchange:
         self._protocol = protocol
         self._endpoint: AsgiEndpoint
         self._connection: Connection | None = None
-        #: Where another worker has the session: that one, and what tells it that the client has gone.
-        self._neighbour: Neighbour | None = None
-        self._cancel: Callable[[], None] | None = None
-        self._begun = 0.0
+        #: Where another worker has the session.
+        self._elsewhere: _Elsewhere | None = None
         self._headers: Headers | None = None
         self._body: bytes | bytearray = b""
         self.request = request
@@ -96,8 +105,8 @@ class FastExchange:
 
     def _begin_elsewhere(self, verdict: Elsewhere) -> None:
         engine = self._endpoint.engine
-        self._neighbour = verdict.neighbour
-        self._begun = self._protocol.loop.time()
+        assert verdict.neighbour is not None
+        self._elsewhere = _Elsewhere(verdict.neighbour, self._protocol.loop.time())
         # A worker that ends sends its clients away, so that they get to one that does not.
         self.keep_alive = self.keep_alive and not engine.closing
         if self.request.method == "POST":
@@ -136,7 +145,7 @@ class FastExchange:
         if len(self._body) > self._endpoint.engine.options.max_http_buffer_size:
             if self.request.method == "POST" and self._connection is not None:
                 self._too_large()
-            elif self.request.method == "POST" and self._neighbour is not None:
+            elif self.request.method == "POST" and self._elsewhere is not None:
                 self._refuse_body()
             else:
                 self.keep_alive = False
@@ -158,9 +167,9 @@ class FastExchange:
         """All of the request is here."""
         engine, connection = self._endpoint.engine, self._connection
         if connection is None:
-            if self._neighbour is not None:
-                self._cancel = self._neighbour.ask(self.request, bytes(self._body), self)
-                self._body = b""
+            if self._elsewhere is not None:
+                body, self._body = bytes(self._body), b""
+                self._elsewhere.cancel = self._elsewhere.neighbour.ask(self.request, body, self)
             elif engine.admits_at_once:
                 self._open()
             else:
@@ -244,11 +253,11 @@ class FastExchange:
     @property
     def wanted(self) -> bool:
         """Whether a session waits for the rest of the body."""
-        if self._neighbour is not None:
+        if self._elsewhere is not None:
             # The worker that has it does not know of it yet: as long as that one would wait for its client.
             options = self._endpoint.engine.options
             patience = options.ping_interval + options.ping_timeout
-            return not self.done and self._protocol.loop.time() - self._begun < patience
+            return not self.done and self._protocol.loop.time() - self._elsewhere.begun < patience
         connection = self._connection
         return not self.done and self.request.method == "POST" and connection is not None and connection.still_open()
 
@@ -256,8 +265,8 @@ class FastExchange:
         """The connection went away first."""
         if not self.done:
             self.done = True
-            if self._cancel is not None:
-                self._cancel()
+            if self._elsewhere is not None and self._elsewhere.cancel is not None:
+                self._elsewhere.cancel()
             connection = self._connection
             if connection is not None and isinstance(connection.transport, PollingTransport):
                 connection.transport.lost(self)
