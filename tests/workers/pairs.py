@@ -22,9 +22,18 @@ HERE = Path(__file__).parent
 
 Command = Callable[..., list[str]]
 
+
+def on_asyncio(application: str, port: int, *options: str) -> list[str]:
+    """Our own classes on asyncio's own loop."""
+    name = application.partition(":")[2]
+    call = f"applications.{name}.run(port={port}, loop='asyncio', log_level='info')"
+    return ["-c", f"import applications; {call}"]
+
+
 #: How each server is told where to listen; the cluster's id comes by the environment.
 COMMANDS: dict[str, Command] = {
     "duplexio": duplexio_run,
+    "asyncio": on_asyncio,
     "uvicorn": plain_uvicorn,
     "hypercorn": hypercorn,
     "granian": granian,
