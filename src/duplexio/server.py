@@ -235,6 +235,9 @@ class Server(Broadcasting):
     def _join(self) -> Neighbourhood | None:
         """Where this process is one of several workers, its place among them."""
         self.engine.locate = None
+        if self._neighbourhood is not None:
+            # Of a loop that has ended without a word to this server.
+            self._neighbourhood.abandon()
         folder = self._identity.folder()
         if folder is None:
             return None

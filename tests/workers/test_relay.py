@@ -90,7 +90,7 @@ def test_a_session_that_its_owner_has_not(workers: Pair) -> None:
 def test_another_method(workers: Pair, method: str) -> None:
     session = Session(workers.owner_port).open()
     response = session.ask(workers.other_port, method, b"")
-    assert response.status == 400
+    assert (response.status, response.text) == (400, '{"code":2,"message":"Bad handshake method"}')
     assert session.call(workers.other_port, "echo", 1) == [1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -144,6 +145,33 @@ async def test_a_named_cluster_that_has_no_place(place: Path, monkeypatch: pytes
     io = Server(cluster_id="chat", handle_signals=False)
     with pytest.raises(ConfigurationError, match=r"cluster_id='chat': no folder for the sockets of workers \("):
         await io.listen()
+
+
+def test_a_loop_that_ends_without_a_word(place: Path) -> None:
+    """The next has a tag of its own, and the first one's is nobody's."""
+    io = Server(cluster_id="chat", handle_signals=False)
+
+    async def ask() -> None:
+        """As any ASGI server would, once."""
+        scope = {"type": "http", "method": "GET", "path": "/socket.io/", "headers": []}
+
+        async def receive() -> dict[str, str]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: object) -> None: ...
+
+        await io(scope, receive, send)
+
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    first.run_until_complete(ask())
+    first.close()
+    (folder,) = (place / "duplexio").iterdir()
+    assert [path.name for path in folder.iterdir()] == [f"{io.health()['tag']}.sock"]
+    second.run_until_complete(ask())
+    assert [path.name for path in folder.iterdir()] == [f"{io.health()['tag']}.sock"]
+    second.run_until_complete(io.close())
+    second.close()
+    assert list((place / "duplexio").iterdir()) == []
 
 
 async def test_a_worker_in_this_process_leaves_nothing(place: Path) -> None:

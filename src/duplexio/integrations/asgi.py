@@ -160,10 +160,12 @@ class AsgiEndpoint:
             engine.open_polling(request, exchange, sid)
             await exchange.answered()
         elif isinstance(verdict, Refusal):
-            if isinstance(verdict, Elsewhere) and request.method in ("GET", "POST"):
+            if not isinstance(verdict, Elsewhere):
+                await self._refuse(request, verdict, send)
+            elif request.method in ("GET", "POST"):
                 await self._relay(verdict, request, receive, send)
             else:
-                await self._refuse(request, verdict, send)
+                await self._refuse(request, wrong_method(request), send)
         elif request.method == "GET":
             await self._poll(verdict, request, receive, send)
         elif request.method == "POST":

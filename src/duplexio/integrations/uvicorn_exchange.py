@@ -82,10 +82,12 @@ class FastExchange:
                 return
         verdict = engine.check(request)
         if isinstance(verdict, Refusal):
-            if isinstance(verdict, Elsewhere) and request.method in ("GET", "POST"):
+            if not isinstance(verdict, Elsewhere):
+                self._refuse(verdict)
+            elif request.method in ("GET", "POST"):
                 self._begin_elsewhere(verdict)
             else:
-                self._refuse(verdict)
+                self._refuse(wrong_method(request))
             return
         self._connection = verdict
         if verdict is None or request.method == "GET":

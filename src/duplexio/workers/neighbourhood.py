@@ -189,6 +189,11 @@ class Neighbourhood:
 
     # The end.
 
+    def abandon(self) -> None:
+        """The loop has ended: nobody answers under this tag any more."""
+        self._listener.abandon()
+        (self.folder / f"{self.tag}.sock").unlink(missing_ok=True)
+
     async def leave(self) -> None:
         """Gives up the tag, when the sessions have ended. Idempotent.
 

@@ -47,6 +47,10 @@ class RelayListener:
             self._forget(connection)
             connection.close()
 
+    def abandon(self) -> None:
+        """The same where the loop has ended."""
+        self._listener.close()
+
     def _accept(self) -> None:
         # The loop calls again where more wait.
         try:
