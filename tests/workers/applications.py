@@ -42,10 +42,13 @@ def make_server(**options: Any) -> Server:
     async def hush(socket: Socket, text: str) -> None:
         socket.compress(False).emit("hushed", text)
 
-    @server.on("later")
-    async def later(socket: Socket, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        socket.emit("now")
+    @server.on("farewell")
+    async def farewell(socket: Socket, count: int) -> None:
+        for number in range(count):
+            socket.emit("farewell", number)
+            if number % 3:
+                await asyncio.sleep(0)
+        socket.disconnect(close=True)
 
     @server.on("disconnect")
     async def left(socket: Socket, reason: str) -> None:

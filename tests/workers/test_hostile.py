@@ -185,7 +185,7 @@ def test_garbage(workers: Pair, folder: Path, name: str) -> None:
 def test_garbage_with_descriptors(workers: Pair, folder: Path) -> None:
     session = Session(workers.owner_port).open()
     before = descriptors(workers.owner.pid)
-    adopt = frames(Kind.ADOPT, pack([b"GET", b"/", b"", b"", b"", b"\0\2", b"", b""]))
+    adopt = frames(Kind.ADOPT, pack([b"GET", b"/", b"", b"", b"", b"\0\1", b""]))
     one, other = socket.socketpair()
     listening = socket.create_server(("127.0.0.1", 0))
     with one, other, listening, open(os.devnull, "rb") as file:

@@ -117,6 +117,14 @@ def test_who_leaves_has_left(workers: Workers) -> None:
     both.owner.wait_for("left: transport close", after=here)
 
 
+def test_what_was_sent_before_the_end_arrives(workers: Workers) -> None:
+    with moved(workers) as (_, websocket):
+        websocket.send('42["farewell",50]')
+        assert [json.loads(expect(websocket)[2:])[1] for _ in range(50)] == list(range(50))
+        # And then the end.
+        assert [packet for packet in websocket if packet != "41"] == []
+
+
 def test_a_session_that_ends(workers: Workers) -> None:
     with moved(workers) as (_, websocket):
         # A packet that is none.

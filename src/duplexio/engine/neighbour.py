@@ -63,11 +63,10 @@ class Neighbour(Protocol):
         Cancelling it gives the handshake up.
         """
 
-    def pass_on(self, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
+    def pass_on(self, request: Request, descriptor: int, leftover: bytes) -> bool:
         """Gives the connection of a WebSocket handshake away, unanswered, with what came behind the handshake.
 
-        `headers` are those that this host writes in every answer. True: the caller closes its own end, without a word
-        to the client. False: nothing was done.
+        True: the caller closes its own end, without a word to the client. False: nothing was done.
         """
 
 

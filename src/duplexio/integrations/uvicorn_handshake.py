@@ -81,7 +81,7 @@ def _pass_on(reader: Reader, request: Request, leftover: bytes, neighbour: Neigh
     connection = raw.get_extra_info("socket")
     if raw.get_extra_info("sslcontext") is not None or connection is None or raw.get_write_buffer_size():
         return False
-    if not neighbour.pass_on(request, connection.fileno(), state.default_headers, leftover):
+    if not neighbour.pass_on(request, connection.fileno(), leftover):
         return False
     state.total_requests += 1
     # Closed, and not shut down: that would be seen at the other end.

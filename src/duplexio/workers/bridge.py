@@ -30,6 +30,8 @@ Headers = list[tuple[bytes, bytes]]
 
 #: Bytes that may wait at either end for who does not read, before the other end is not read either: a WebSocket's own.
 HIGH_WATER, LOW_WATER = 65_536, 16_384
+#: Seconds that the WebSocket's peer has to read what was sent before the end.
+CLOSE_GRACE = 2.0
 
 
 class WebSocketBridge(FrameStream):
@@ -122,15 +124,19 @@ class WebSocketBridge(FrameStream):
         elif kind in (Kind.CLOSE, Kind.FAIL):
             self._last = kind, payload
             self.transport_ready()
-            if self._last is not None and self._transport is not None:
-                # What is not taken yet waits no longer: a WebSocket that is closing drops it, too.
-                self._finish(kind, payload)
+            if self._last is not None:
+                # It still writes what came before.
+                self.engine.loop.call_later(CLOSE_GRACE, self._finish_late)
         else:
             self._waiting += len(payload)
             self.outbox.append(_PACKETS[_carried(kind)](payload))
             self.transport_ready()
             if self._waiting > HIGH_WATER and self.raw is not None and not self.raw.is_closing():
                 self.raw.pause_reading()
+
+    def _finish_late(self) -> None:
+        if self._last is not None and self._transport is not None:
+            self._finish(*self._last)
 
     def _finish(self, kind: Kind, payload: bytes) -> None:
         assert self._transport is not None

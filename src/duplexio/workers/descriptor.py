@@ -26,11 +26,8 @@ from duplexio.workers.relay_message import (
     Hello,
     Kind,
     RelayError,
-    headers_of,
     hello,
-    pack,
     pack_request,
-    unpack,
     unpack_request,
     write_frames,
 )
@@ -38,15 +35,13 @@ from duplexio.workers.run_directory import Gone, Unreachable, dial
 
 __all__ = ["Adoption", "pass_on"]
 
-Headers = list[tuple[bytes, bytes]]
-
 #: Seconds that the rest of the message may take; it was sent in one piece.
 MESSAGE_TIMEOUT = 5.0
 
 
-def pass_on(folder: Path, tag: str, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
+def pass_on(folder: Path, tag: str, request: Request, descriptor: int, leftover: bytes) -> bool:
     """See `engine.neighbour.Neighbour`."""
-    payload = pack_request(request, leftover, pack([word for header in headers for word in header]))
+    payload = pack_request(request, leftover)
     if len(payload) > PIECE:
         # More than what a socket that nobody has read from yet takes for certain.
         return False
@@ -81,10 +76,9 @@ class Adoption(FrameStream):
         passed = self._passed
         if kind is not Kind.ADOPT or passed is None:
             raise RelayError(f"a frame of kind {kind.name} with a descriptor")
-        request, (leftover, packed) = unpack_request(payload, 2)
-        headers = headers_of(unpack(packed))
+        request, (leftover,) = unpack_request(payload, 1)
         self._passed = None
-        self._task = self.engine.loop.create_task(self._adopt(passed, request, headers, leftover))
+        self._task = self.engine.loop.create_task(self._adopt(passed, request, leftover))
 
     def ended(self) -> None:
         self._timer.cancel()
@@ -97,7 +91,7 @@ class Adoption(FrameStream):
         if self._passed is not None:
             self.break_off(f"a descriptor came without its message in {MESSAGE_TIMEOUT:g} s")
 
-    async def _adopt(self, passed: socket.socket, request: Request, headers: Headers, leftover: bytes) -> None:
+    async def _adopt(self, passed: socket.socket, request: Request, leftover: bytes) -> None:
         passed.setblocking(False)
         try:
             raw, _ = await self.engine.loop.connect_accepted_socket(_Held, passed)
@@ -105,9 +99,9 @@ class Adoption(FrameStream):
             passed.close()
             return
         held = cast(_Held, raw.get_protocol())
-        self._answer(raw, request, headers, leftover, held)
+        self._answer(raw, request, leftover, held)
 
-    def _answer(self, raw: asyncio.Transport, request: Request, headers: Headers, leftover: bytes, held: _Held) -> None:
+    def _answer(self, raw: asyncio.Transport, request: Request, leftover: bytes, held: _Held) -> None:
         engine = self.engine
         session = engine.connections.get(request.query.get("sid", ""))
         if session is not None:
@@ -124,7 +118,7 @@ class Adoption(FrameStream):
             return
         assert key is not None
         transport, extensions = accept_websocket(request, engine.options, NOBODY)
-        raw.write(switching_protocols(key, [*headers, *engine.response_headers(request), *extensions]))
+        raw.write(switching_protocols(key, [*engine.response_headers(request), *extensions]))
         self._adopted.add(transport)
         transport.on_lost = self._adopted.discard
         transport.attach(raw)

@@ -32,7 +32,6 @@ from duplexio.workers.run_directory import (
 
 __all__ = ["Neighbourhood"]
 
-Headers = list[tuple[bytes, bytes]]
 Stream = AskedStream | BridgedWebSocket | Adoption
 
 #: A session id's length; what has another is nobody's.
@@ -115,9 +114,9 @@ class Neighbourhood:
             return _Unreachable(str(error)).ask(request, body, asker)
         return _nothing
 
-    def pass_on(self, tag: str, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
+    def pass_on(self, tag: str, request: Request, descriptor: int, leftover: bytes) -> bool:
         """See `engine.neighbour.Neighbour.pass_on`."""
-        passed = pass_on(self.folder, tag, request, descriptor, headers, leftover)
+        passed = pass_on(self.folder, tag, request, descriptor, leftover)
         if passed:
             self._engine.reporter.count("passed_websockets")
         return passed
@@ -235,8 +234,8 @@ class _Worker:
     async def bridge(self, request: Request) -> Bridge | Refusal:
         return await self._neighbourhood.open_bridge(self._tag, request)
 
-    def pass_on(self, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
-        return self._neighbourhood.pass_on(self._tag, request, descriptor, headers, leftover)
+    def pass_on(self, request: Request, descriptor: int, leftover: bytes) -> bool:
+        return self._neighbourhood.pass_on(self._tag, request, descriptor, leftover)
 
 
 class _Unreachable:
@@ -254,7 +253,7 @@ class _Unreachable:
     async def bridge(self, request: Request) -> Bridge | Refusal:
         return self.refusal()
 
-    def pass_on(self, request: Request, descriptor: int, headers: Headers, leftover: bytes) -> bool:
+    def pass_on(self, request: Request, descriptor: int, leftover: bytes) -> bool:
         return False
 
     def refusal(self) -> Refusal:
