@@ -112,6 +112,22 @@ class PollingTransport:
         if exchange is not None:
             exchange.respond(status, b"")
 
+    def refuse_binary(self) -> bool:
+        """The POST that was begun is of `application/octet-stream`: whether it was refused, and its session ended.
+
+        Binary bodies were protocol 3's.
+        """
+        if self.takes_binary:
+            return False
+        self.refuse_post(400)
+        self.sink.transport_closed(self, "transport error", "a POST of application/octet-stream")
+        return True
+
+    def release(self, exchange: Exchange) -> None:
+        """Answers this poll, if it is the one that waits: its client is to ask again on another connection."""
+        if exchange is self._poll:
+            self.write((b"6",))
+
     def lost(self, exchange: Exchange) -> None:
         """The peer went away in the middle of a request."""
         if exchange is self._poll:
