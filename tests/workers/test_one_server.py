@@ -85,6 +85,7 @@ async def test_what_is_for_many_reaches_those_of_all_workers(server: str) -> Non
     with running(*SERVERS[server]("applications:io", free_port()), folder=HERE) as process:
         if server == "duplexio":
             port = await asyncio.to_thread(process.wait_listening)
+            await asyncio.to_thread(wait_all, process, WORKERS, port)
         else:
             port = await asyncio.to_thread(wait_serving, process)
         async with connected(port) as sockets:
