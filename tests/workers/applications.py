@@ -71,6 +71,10 @@ def make_server(**options: Any) -> Server:
     async def tell(socket: Socket, room: str, what: Any) -> None:
         server.to(room).emit("told", what)
 
+    @server.on("tell everybody")
+    async def tell_everybody(socket: Socket, what: Any) -> None:
+        server.emit("told", what)
+
     @server.on("fetch")
     async def fetch(socket: Socket, room: str) -> list[str]:
         return [found.id for found in await server.in_(room).fetch_sockets()]
