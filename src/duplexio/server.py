@@ -319,7 +319,7 @@ class Server(Broadcasting):
         self._signals.restore()
 
     def health(self) -> dict[str, Any]:
-        """The state of this server: `status` is `ok`, `closing` or `degraded`, `connections` the number of open sessions.
+        """The state of this server: `status` is `ok`, `closing` or `degraded`; `connections` counts the open sessions.
 
         `pid` is the process, and `tag` what the ids of its sessions begin with: which of several workers this one is.
         In a cluster, `bus` tells of the bus; where that is not `ok`, neither is the server.

@@ -31,6 +31,7 @@ class PollingTransport:
     """See `Transport`."""
 
     __slots__ = (
+        "_again",
         "_binary",
         "_compress_from",
         "_forgotten",
@@ -58,6 +59,8 @@ class PollingTransport:
         self._held_post = False
         #: Whether a request went missing, and the client has not polled since.
         self._forgotten = False
+        #: An answer that went missing: the next poll's.
+        self._again: tuple[bytes, bytes, bool] | None = None
 
     @property
     def writable(self) -> bool:
@@ -80,8 +83,13 @@ class PollingTransport:
             self.sink.transport_closed(self, "transport error", "a second poll while one is open")
             exchange.respond(400, b"")
             return
+        if self._forgotten:
+            self._forgotten = False
+            again, self._again = self._again, None
+            if again is not None:
+                exchange.respond(200, *again)
+                return
         self._poll = exchange
-        self._forgotten = False
         self.sink.transport_ready()
 
     def begin_post(self, exchange: Exchange, binary: bool = False) -> bool:
@@ -151,10 +159,19 @@ class PollingTransport:
             self._held_post = False
             self._forgotten = True
 
+    def answer_again(self, body: bytes, content_type: bytes, compressible: bool) -> None:
+        """Whoever had this answer for the client is gone, and has not sent it: the next poll gets it."""
+        self._again = body, content_type, compressible
+        self._forgotten = True
+
     def end_forgotten(self) -> None:
         """The client has had its time to ask again."""
         if self._forgotten:
             self.sink.transport_closed(self, "transport error", "a request was lost with the worker that held it")
+
+    def answer_lost(self, details: str) -> None:
+        """The client has gone before its answer."""
+        self.sink.transport_closed(self, "transport error", details)
 
     def lost(self, exchange: Exchange) -> None:
         """The peer went away in the middle of a request."""

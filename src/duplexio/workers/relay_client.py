@@ -191,6 +191,8 @@ class Channel(asyncio.Protocol):
             pending = self._take(number)
             if pending is not None:
                 pending.asker.answered(answer)
+                if pending.poll:
+                    self._write(Kind.WRITTEN, number, b"")
         elif kind is Kind.REFUSE:
             refusal = unpack_refusal(payload)
             pending = self._take(number)

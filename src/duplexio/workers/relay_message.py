@@ -67,6 +67,8 @@ class Kind(IntEnum):
     ASK = 1
     CANCEL = 2
     RELEASE = 3
+    #: The answer to a poll is on its way to the client, whatever becomes of the worker that it went to.
+    WRITTEN = 16
     # From it.
     ANSWER = 4
     # A WebSocket's, on a stream of its own, both ways.

@@ -55,6 +55,8 @@ class AskedStream(FrameStream):
         super().__init__(engine, engine.options.max_http_buffer_size + MAX_HEAD, early)
         self._told_ended = ended
         self._open: dict[int, RelayedExchange] = {}
+        #: The answers to polls that have gone to the neighbour, and may not have left it yet.
+        self._unwritten: dict[int, tuple[PollingTransport, bytes, bytes, bool]] = {}
 
     def received(self, kind: Kind, number: int, payload: bytes) -> None:
         if kind is Kind.ASK:
@@ -63,6 +65,8 @@ class AskedStream(FrameStream):
             self._cancel(number)
         elif kind is Kind.RELEASE:
             self._release(number)
+        elif kind is Kind.WRITTEN:
+            self._unwritten.pop(number, None)
         else:
             raise RelayError(f"a frame of kind {kind.name} among requests")
 
@@ -70,10 +74,17 @@ class AskedStream(FrameStream):
         self._told_ended(self)
         waiting, self._open = self._open, {}
         for exchange in waiting.values():
-            transport = exchange.transport
-            if transport is not None:
-                transport.forget(exchange)
-                self.engine.wheel.call_later(ASK_AGAIN_SECONDS, transport.end_forgotten)
+            if exchange.transport is not None:
+                exchange.transport.forget(exchange)
+                self._give_time(exchange.transport)
+        unwritten, self._unwritten = self._unwritten, {}
+        for transport, body, content_type, compressible in unwritten.values():
+            # A proxy that asks again would hide that packets are missing.
+            transport.answer_again(body, content_type, compressible)
+            self._give_time(transport)
+
+    def _give_time(self, transport: PollingTransport) -> None:
+        self.engine.wheel.call_later(ASK_AGAIN_SECONDS, transport.end_forgotten)
 
     def _ask(self, number: int, payload: bytes) -> None:
         request, (body,) = unpack_request(payload, 1)
@@ -107,6 +118,9 @@ class AskedStream(FrameStream):
         exchange = self._open.pop(number, None)
         if exchange is not None and exchange.transport is not None:
             exchange.transport.lost(exchange)
+        unwritten = self._unwritten.pop(number, None)
+        if unwritten is not None:
+            unwritten[0].answer_lost("the poll's connection closed prematurely")
 
     def _release(self, number: int) -> None:
         """A noop, and the client polls again, wherever it gets to."""
@@ -125,6 +139,8 @@ class AskedStream(FrameStream):
     ) -> None:
         if self._open.pop(exchange.number, None) is None:
             return
+        if request.method == "GET" and exchange.transport is not None and len(self._unwritten) < MAX_WAITING:
+            self._unwritten[exchange.number] = exchange.transport, body, content_type, compressible
         headers = self.engine.response_headers(request)
         self._write(
             Kind.ANSWER, exchange.number, pack_answer(Answer(status, headers, content_type, body, compressible))
