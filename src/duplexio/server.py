@@ -261,6 +261,8 @@ class Server(Broadcasting):
         if self._closing is not None and self._closing is not asyncio.current_task():
             await asyncio.wait((self._closing,))
             return
+        if self._cluster is not None:
+            self._cluster.begin_closing()
         try:
             await engine.close(self._options.drain_seconds)
         finally:

@@ -122,3 +122,10 @@ def nested(depth: int) -> list[Any]:
 def test_what_cannot_travel(value: Any) -> None:
     with pytest.raises(EncodeError):
         encode(ServerEvent(-1, "e", plain([value])))
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, [b"", {"a": ["x\ud800y"]}]])
+def test_half_a_character_is_refused_by_itself(value: Any) -> None:
+    """Not only together with the record that it is in, and with all that is good in that."""
+    with pytest.raises(EncodeError):
+        plain(value)

@@ -76,7 +76,7 @@ def _give(
     try:
         first = {
             "sid": session.sid,
-            "rooms": list(session.rooms),
+            "rooms": cluster_message.plain(list(session.rooms)),
             "data": cluster_message.plain(session.data),
             "seen": dict(seen),
             "age": age,

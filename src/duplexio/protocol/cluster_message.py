@@ -48,9 +48,10 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A server is there, and has sent so many events to all."""
+    """A server is there, and has sent so many events to all; `closing`: nothing is to be left to it."""
 
     number: int = 0
+    closing: bool = False
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -237,13 +238,16 @@ def decode(message: bytes) -> Record:
 
 
 def plain(value: Any) -> Any:
-    """A copy as JSON would make it of the same value, bytes aside, which stay. Raises EncodeError.
+    """A copy as JSON would make it of the same value, bytes aside, which stay. Raises EncodeError where it cannot be.
 
     So that a value means the same whether a server or a client gets it: a date is a text, keys are texts.
     """
     try:
-        return msgspec.to_builtins(
+        copy = msgspec.to_builtins(
             value, builtin_types=(bytes, bytearray, memoryview), str_keys=True, enc_hook=_unknown
         )
+        # A text with half a character is refused here, where one value is left out for it, and not the whole record.
+        _encoder.encode(copy)
+        return copy
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         raise EncodeError(f"cannot be sent to other servers: {error}") from error
