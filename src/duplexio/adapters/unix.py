@@ -170,7 +170,12 @@ class UnixBus:
     def _open(self, tag: str) -> None:
         """Opens the connection to another worker. Connecting by a path takes no time."""
         path = self._path(tag)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            # Of descriptors, as a rule; tried again soon.
+            self._reporter.fault("bus_failed", tag, f"a connection could not be opened: {error}")
+            return
         sock.setblocking(False)
         before = inode(path)
         try:
@@ -188,7 +193,9 @@ class UnixBus:
             self._reporter.fault("bus_stranger", tag, "the socket is another user's; not connected")
             sock.close()
             return
-        self._opened[tag] = Out(self, tag, sock)
+        out = self._opened[tag] = Out(self, tag, sock)
+        # Afterwards: this may be its end already.
+        out.greet()
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -239,6 +246,11 @@ class UnixBus:
             self._opened[tag].writer.fail("another one has its tag")
         if tag not in self._opened:
             self._open(tag)
+
+    def _unanswered(self, tag: str, reason: str) -> None:
+        """A connection has ended before it was answered: so does the other, which may not be read yet."""
+        for node in [node for node in self._incoming if node.startswith(tag + ".") and node not in self._peers]:
+            self._lost(node, reason)
 
     def _lost(self, node: str, reason: str) -> None:
         """One of the two connections has ended: so does the other, when what came by it was read."""
