@@ -226,7 +226,7 @@ async def test_with_a_gap_it_is_worth_nothing() -> None:
         assert not namespace.inherited[0].log.sessions
         inherit(namespace, Inherit("/", "whole", 2, {}, [session], packets[:2]))
         (given, *missed) = give_inherited(namespace, "pid", None)
-        assert given["sid"] == "sid"
+        assert given.sid == "sid"
         assert len(missed) == 2
 
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from duplexio.adapters.session_transfer import SessionSearch, give_inherited, read_session, take_session
-from duplexio.errors import AckTimeout, EncodeError, SocketPacketError
+from duplexio.adapters.session_transfer import SessionSearch, give_inherited, take_session
+from duplexio.errors import AckTimeout, EncodeError, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import LocalAdapter
 from duplexio.hub.targets import Flags, Targets
@@ -177,16 +177,13 @@ class ClusterAdapter:
                 found = await search.wait(SEARCH_SECONDS)
         if not found:
             return
-        session = read_session(found)
-        if session is None:
-            self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, "a session that cannot be read")
-            return
-        await self._catch_up(session.seen)
         try:
-            take_session(self.namespace, pid, offset, session)
+            session, missed = cluster_message.read_session(found)
+            await self._catch_up(session.seen)
+            take_session(self.namespace, pid, offset, session, missed)
             # A server that closes just now may have left it to a third one, as well as given it to this one.
             self._cluster.publish(Taken(self.namespace.name, pid))
-        except (EncodeError, SocketPacketError) as error:
+        except (EncodeError, ProtocolError) as error:
             self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, f"a session that cannot be: {error}")
 
     async def _catch_up(self, seen: Mapping[str, int]) -> None:
@@ -214,7 +211,9 @@ def _is_record(answer: object) -> bool:
     return (
         isinstance(answer, dict)
         and answer.keys() >= {"id", "handshake", "rooms", "data"}
+        and isinstance(answer["id"], str)
         and isinstance(answer["rooms"], list)
+        and all(isinstance(room, str) for room in answer["rooms"])
         and isinstance(answer["handshake"], dict)
         and answer["handshake"].keys() == _HANDSHAKE
     )

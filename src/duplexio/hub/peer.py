@@ -41,7 +41,7 @@ __all__ = ["Peer"]
 MAX_QUERY = 65_536
 #: How many of the namespaces that a client was taken out of are remembered: what it sent meanwhile comes soon.
 MAX_LEFT = 1000
-#: All that are issued have 20 characters.
+#: A secret has 20 characters, an offset has fewer.
 MAX_PID = 64
 
 
@@ -214,7 +214,9 @@ class Peer(PacketReader):
         if not isinstance(pid, str) or not isinstance(offset, str | None):
             return False
         # What is longer was never issued, and others are not asked for it.
-        return len(pid) <= MAX_PID and not namespace.log.knows(pid) and pid not in namespace.by_pid
+        if len(pid) > MAX_PID or (offset is not None and len(offset) > MAX_PID):
+            return False
+        return not namespace.log.knows(pid) and pid not in namespace.by_pid
 
     def _make_socket(self, namespace: Namespace, auth: Auth) -> Socket:
         issued = time.time()
