@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +53,8 @@ CHANNEL = "cluster"
 LEAVING_SECONDS = 5.0
 #: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
 MAX_SEEN = 1000
+#: Sessions on their way to this server that are waited for though their clients may have gone again meanwhile.
+MAX_TASKS = 1000
 
 
 class Gathering(Protocol):
@@ -97,6 +99,7 @@ class Cluster:
         self._beat_timer: asyncio.TimerHandle | None = None
         self._requests: dict[int, Gathering] = {}
         self._request = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         #: Servers that have said that they close; whether this one does; and to whom it leaves its sessions just now.
         self._closing_nodes: set[str] = set()
         self._is_closing = False
@@ -159,6 +162,8 @@ class Cluster:
         self.is_open = False
         if self._beat_timer is not None:
             self._beat_timer.cancel()
+        for task in self._tasks:
+            task.cancel()
         try:
             await self.bus.close()
         finally:
@@ -263,6 +268,16 @@ class Cluster:
             yield number
         finally:
             del self._requests[number]
+
+    async def to_its_end(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Waits for it. Cancelling only stops the waiting: what another server gives away has to arrive here."""
+        task = self._loop.create_task(coroutine)
+        if len(self._tasks) >= MAX_TASKS or not self.is_open:
+            await task
+            return
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
 
     def ask(self, record: Ask | Fetch | ServerEvent | Recover, answers: Gathering) -> None:
         """Sends a request. Raises EncodeError. One that is too large reaches nobody, and nobody is waited for."""

@@ -169,6 +169,9 @@ class ClusterAdapter:
         return fan_in.answers
 
     async def bring_session(self, pid: str, offset: str | None) -> None:
+        await self._cluster.to_its_end(self._bring_session(pid, offset))
+
+    async def _bring_session(self, pid: str, offset: str | None) -> None:
         found = give_inherited(self.namespace, pid, offset)
         if not found and not self._cluster.alone:
             search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)

@@ -155,16 +155,19 @@ class Peer(PacketReader):
                 self._refuse(name, message, data, cause)
 
         try:
-            async with asyncio.timeout(hub.options.middleware_timeout):
+            async with asyncio.timeout(hub.options.middleware_timeout) as limit:
                 if namespace is None:
                     namespace = await hub.resolve(name, auth)
                 if namespace is None:
                     refuse("Invalid namespace", cause="invalid_namespace")
                     return
-                namespace.joining += 1
                 if self._has_moved(namespace, auth):
+                    # It has an end of its own: no middleware has taken that time.
+                    limit.reschedule(None)
                     await namespace.adapter.bring_session(auth["pid"], auth.get("offset"))
+                    limit.reschedule(hub.loop.time() + hub.options.middleware_timeout)
                 socket = self._make_socket(namespace, auth)
+                namespace.joining += 1
                 trusted = socket.recovered and namespace.trusts_recovered
                 for middleware in () if trusted else namespace._all_middlewares():
                     if is_async(middleware):
