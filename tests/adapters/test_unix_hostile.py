@@ -356,6 +356,20 @@ async def test_files_that_are_no_sockets_are_left_alone(tmp_path: Path) -> None:
     assert sorted(os.listdir(directory)) == ["a.sock", "notes.txt"]
 
 
+async def test_a_tag_that_another_one_has(tmp_path: Path) -> None:
+    """They would take the name from each other, for ever."""
+    directory = tmp_path / "run"
+    first, second = End(UnixBus(directory, "one")), End(UnixBus(directory, "one"))
+    first.start()
+    with pytest.raises(ConfigurationError, match="another worker"):
+        second.start()
+    await asyncio.sleep(0.05)
+    assert not first.counts.snapshot()
+    await first.bus.close()
+    second.start()
+    await second.bus.close()
+
+
 async def test_a_tag_of_ones_own(tmp_path: Path) -> None:
     async with ends(lambda: UnixBus(tmp_path / "run", "abcd"), 1) as (end,):
         assert end.bus.node.startswith("abcd.")

@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 
 from duplexio.adapters.bus import BusHealth, BusLimits, Receiver
-from duplexio.adapters.unix_files import check_directory, inode, is_ours, remove
+from duplexio.adapters.unix_files import check_directory, inode, is_ours, listens, remove
 from duplexio.adapters.unix_frames import READ_BYTES, frame
 from duplexio.adapters.unix_links import TAG, In, Out
 from duplexio.errors import ConfigurationError
@@ -93,7 +93,11 @@ class UnixBus:
         return not self._peers
 
     def start(self, receiver: Receiver, limits: BusLimits, reporter: Reporter) -> None:
-        """See `Bus.start`. Raises ConfigurationError for a directory that is not safe, or whose name is too long."""
+        """See `Bus.start`.
+
+        Raises ConfigurationError for a directory that is not safe, or whose name is too long, and for a tag that
+        another worker has.
+        """
         if self._node:
             raise ConfigurationError("one bus is one server's: this one was started already")
         self._receiver, self._limits, self._reporter = receiver, limits, reporter
@@ -105,6 +109,8 @@ class UnixBus:
             raise ConfigurationError(
                 f"the path {self._path(self.tag)} is too long for a socket: {MAX_PATH} bytes at most"
             )
+        if listens(self._path(self.tag)):
+            raise ConfigurationError(f"tag={self.tag!r}: another worker that runs in {self.directory} has this tag")
         self._dropped = 0
         self._closing = False
         self._listen()
