@@ -246,11 +246,14 @@ class Cluster:
         """Sends a record to all others, or to one. Raises EncodeError; False: not everybody gets it."""
         return self.is_open and self.bus.publish(CHANNEL, cluster_message.encode(record), to)
 
+    @property
     def next_number(self) -> int:
-        """The number of the next event of this server's that is sent to all."""
-        node = self.bus.node
-        self.seen[node] = number = self.seen[node] + 1
-        return number
+        """The number of the next event of this server's that is sent to all; `counted` is told when it was sent."""
+        return self.seen[self.bus.node] + 1
+
+    def counted(self, number: int) -> None:
+        """Its events are so many now. One that could not be encoded is none: the others would wait for it."""
+        self.seen[self.bus.node] = number
 
     @contextmanager
     def request(self) -> Iterator[tuple[int, FanIn]]:

@@ -65,7 +65,7 @@ class ClusterAdapter:
             self.local.broadcast(event, args, targets, flags)
             return
         encoded = EncodedEvent.of(self.namespace, event, args)
-        number = cluster.next_number()
+        number = cluster.next_number
         if not cluster.alone:
             cluster.publish(
                 Broadcast(
@@ -80,6 +80,7 @@ class ClusterAdapter:
                     number,
                 )
             )
+        cluster.counted(number)
         self.local.deliver(encoded, targets, flags, (cluster.bus.node, number))
 
     async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:

@@ -253,10 +253,10 @@ class UnixBus:
         if tag not in self._opened:
             self._open(tag)
 
-    def _unanswered(self, tag: str, reason: str) -> None:
-        """A connection has ended before it was answered: so does the other, which may not be read yet."""
+    def _unanswered(self, tag: str) -> None:
+        """A connection has ended before it was answered: so does the other, of which nothing was received yet."""
         for node in [node for node in self._incoming if node.startswith(tag + ".") and node not in self._peers]:
-            self._lost(node, reason)
+            self._incoming.pop(node).close()
 
     def _lost(self, node: str, reason: str) -> None:
         """One of the two connections has ended: so does the other, when what came by it was read."""

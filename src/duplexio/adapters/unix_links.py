@@ -66,7 +66,7 @@ class Out:
         if self.node and self._bus._peers.get(self.node) is self:
             self._bus._lost(self.node, reason)
         elif not self.node:
-            self._bus._unanswered(self.tag, reason)
+            self._bus._unanswered(self.tag)
 
     def close(self) -> None:
         if self._bus._opened.get(self.tag) is self:
