@@ -33,11 +33,12 @@ RUN_AGAIN = 20
 #: How pytest ends where tests failed and nothing else went wrong.
 TESTS_FAILED = 1
 
-#: Clients of other makers and in other languages, a browser, the programs of the docs; the client; its command.
+#: Clients of other makers and in other languages, a browser, the programs of the docs; the client; its command, and
+#: several workers.
 BESIDE = {
     "-beside": ("tests/behaviours", "tests/interop", "tests/differential", "tests/docs", "tests/browser"),
     "-client": ("tests/client",),
-    "-cli": ("tests/cli",),
+    "-cli": ("tests/cli", "tests/workers"),
 }
 
 

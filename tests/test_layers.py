@@ -30,6 +30,7 @@ ROWS: dict[str, int] = {
     "duplexio.hub": 3,
     "duplexio.adapters": 4,
     "duplexio.integrations": 4,
+    "duplexio.workers": 4,
     "duplexio.server": 5,
     "duplexio.client": 5,
     "duplexio.sync": 6,

@@ -86,6 +86,7 @@ class ServerOptions(TypedDict, total=False):
     client_directory: str | Path | None
     drain_seconds: float
     handle_signals: bool
+    cluster_id: str | None
     lifespan: Lifespan | None
     observer: Observer | None
     debug: bool
@@ -271,6 +272,12 @@ OPTIONS: tuple[Option, ...] = (
         minimum=0,
     ),
     row("handle_signals", True, "begin closing at SIGTERM and SIGINT, before the server around does"),
+    row(
+        "cluster_id",
+        None,
+        "names the processes of this host that share their sessions, where no common parent shows it:"
+        " [Workers](../how-to/workers.md)",
+    ),
     row("lifespan", None, "an asynchronous context manager of your own, entered at start"),
     row("observer", None, "what watches this server: see `Observer`"),
     row(
@@ -508,6 +515,7 @@ class Options:
     client_directory: str | Path | None
     drain_seconds: float
     handle_signals: bool
+    cluster_id: str | None
     lifespan: Lifespan | None
     observer: Observer | None
     debug: bool
@@ -556,6 +564,8 @@ class Options:
         self.trusted_proxies = frozenset(self.trusted_proxies)
         self.connection_state_recovery = recovery_options(self.connection_state_recovery)
         self.cors_allowed_origins = _origins(self.cors_allowed_origins)
+        if self.cluster_id is not None and (not isinstance(self.cluster_id, str) or not self.cluster_id):
+            raise ConfigurationError(f"cluster_id={self.cluster_id!r}: expected a name, such as 'chat'")
         check_callable(self, ("dumps", "loads", "conflate_key"))
         check_plain(self, ("cors_allowed_origins", "conflate_key", "data", "dumps", "loads"))
         check_outbox_and_codec(self)

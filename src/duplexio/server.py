@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +15,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from duplexio.adapters.bus import Bus
 from duplexio.adapters.cluster import Cluster
+from duplexio.adapters.unix import UnixBus
 from duplexio.engine.server import EngineServer
 from duplexio.errors import ConfigurationError
 from duplexio.hub.dispatch import HandlerOptions
@@ -28,6 +30,10 @@ from duplexio.observe import Counts, Observer, Reporter, own_counts
 from duplexio.option_table import probably_milliseconds
 from duplexio.options import OPTIONS, Options, Recovery, ServerOptions, recovery_options
 from duplexio.types import Function
+from duplexio.workers.identity import Identity
+from duplexio.workers.neighbourhood import Neighbourhood
+from duplexio.workers.supervised import supervised
+from duplexio.workers.supervisor import WORKER_TIMEOUT, Supervisor, check_workers
 
 __all__ = ["Server"]
 
@@ -73,6 +79,11 @@ class Server(Broadcasting):
         setattr(self, hosting.HEALTH, self.health)
         self._closing: asyncio.Task[None] | None = None
         self._signals = hosting.SignalChain(self._told_to_end)
+        module: str = sys._getframe(1).f_globals.get("__name__", "")
+        self._identity = Identity(self._options.cluster_id, module, self._options.path)
+        self._neighbourhood: Neighbourhood | None = None
+        #: That of the workers of this host, where no other was given.
+        self._workers_bus: UnixBus | None = None
 
     @property
     def options(self) -> Options:
@@ -216,11 +227,11 @@ class Server(Broadcasting):
 
         The same as `Server(adapter=bus)`. Raises ConfigurationError where the server runs, or has a bus already.
         """
-        if self._cluster is not None:
+        if self._cluster is not None and self._workers_bus is None:
             raise ConfigurationError("a server has one adapter, and this one has it already")
         if self._hub.thread and not self.engine.closed:
             raise ConfigurationError("the server runs: give it its adapter before that, as Server(adapter=...)")
-        self._cluster = Cluster(bus, self._options)
+        self._cluster, self._workers_bus = Cluster(bus, self._options), None
         self._hub.adapt(self._cluster.adapter)
 
     # Hosting.
@@ -231,8 +242,12 @@ class Server(Broadcasting):
             self._open()
 
     def _open(self) -> None:
-        self.engine.start()
-        self._hub.start(self.engine)
+        engine = self.engine
+        anew = getattr(engine, "loop", None) is not asyncio.get_running_loop() or engine.closed
+        engine.start()
+        if anew:
+            self._join_workers()
+        self._hub.start(engine)
         if self._cluster is not None:
             try:
                 self._cluster.start(self._hub)
@@ -244,10 +259,40 @@ class Server(Broadcasting):
         if self._options.handle_signals:
             self._signals.chain(self.engine.loop)
 
+    def _join_workers(self) -> None:
+        """Where this process is one of several workers: its place among them, and the bus that makes one server of all,
+        unless it has another one."""
+        self.engine.locate = None
+        if self._neighbourhood is not None:
+            # Of a loop that has ended without a word to this server.
+            self._neighbourhood.abandon()
+            self._neighbourhood = None
+        if self._workers_bus is not None:
+            self._workers_bus.abandon()
+        folder = self._identity.folder()
+        if folder is None:
+            return
+        try:
+            self._neighbourhood = Neighbourhood(self.engine, folder)
+        except OSError as error:
+            if self._identity.named:
+                raise ConfigurationError(f"cluster_id={self._options.cluster_id!r}: {error}") from error
+            logger.warning("this worker is alone, and needs sticky sessions: %s", error)
+            return
+        if self._cluster is None or self._workers_bus is not None:
+            self._workers_bus = UnixBus(self._neighbourhood.folder, self._neighbourhood.tag)
+            self._cluster = Cluster(self._workers_bus, self._options)
+            self._hub.adapt(self._cluster.adapter)
+
     def _told_to_end(self) -> None:
-        self.engine.begin_closing()
+        self._begin_closing()
         if self._closing is None:
             self._closing = self.engine.loop.create_task(self.close())
+
+    def _begin_closing(self) -> None:
+        self.engine.begin_closing()
+        if self._neighbourhood is not None:
+            self._neighbourhood.release_polls()
 
     async def close(self) -> None:
         """Ends every session: `server shutting down`. New ones are refused from the first moment on.
@@ -261,6 +306,7 @@ class Server(Broadcasting):
         if self._closing is not None and self._closing is not asyncio.current_task():
             await asyncio.wait((self._closing,))
             return
+        self._begin_closing()
         if self._cluster is not None:
             self._cluster.begin_closing()
         try:
@@ -268,22 +314,29 @@ class Server(Broadcasting):
         finally:
             if self._cluster is not None:
                 await self._cluster.close()
+            if self._neighbourhood is not None:
+                await self._neighbourhood.leave()
+                self._neighbourhood = None
         self._hub.threads.close()
         self._signals.restore()
 
     def health(self) -> dict[str, Any]:
-        """The state of this server: `status` is `ok`, `closing` or `degraded`; and how many sessions are open.
+        """The state of this server: `status` is `ok`, `closing` or `degraded`, `connections` the number of open sessions.
 
+        `pid` is the process, and `tag` what the ids of its sessions begin with: which of several workers this one is.
         In a cluster, `bus` tells of the bus; where that is not `ok`, neither is the server.
         """
+        engine = self.engine
         state: dict[str, Any] = {
-            "status": "closing" if self.engine.closing else "ok",
-            "connections": self.engine.clients_count,
+            "status": "closing" if engine.closing else "ok",
+            "connections": engine.clients_count,
+            "pid": os.getpid(),
+            "tag": engine.tag,
         }
         if self._cluster is not None:
             state["bus"] = self._cluster.health()
             # Before its start nothing is wrong with it: where there is no lifespan, the first request is the start.
-            started = getattr(self.engine, "loop", None) is not None
+            started = getattr(engine, "loop", None) is not None
             if started and state["status"] == "ok" and state["bus"]["status"] != "ok":
                 state["status"] = "degraded"
         return state
@@ -354,9 +407,22 @@ class Server(Broadcasting):
         self._open()
         return await hosting.listen(self, host, port, self.close, **uvicorn_options)
 
-    def run(self, host: str = "127.0.0.1", port: int = 3000, **uvicorn_options: Any) -> None:
-        """Serves until SIGINT or SIGTERM; for scripts. Options are uvicorn's, such as `ssl_certfile` or `log_level`."""
-        run(self, host, port, **uvicorn_options)
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 3000,
+        *,
+        workers: int = 1,
+        worker_timeout: float = WORKER_TIMEOUT,
+        **uvicorn_options: Any,
+    ) -> None:
+        """Serves until SIGINT or SIGTERM; for scripts. Options are uvicorn's, such as `ssl_certfile` or `log_level`.
+
+        With several `workers` the script is started once more for each, and this call, in the first process, watches
+        them: one that dies is replaced, as is one whose loop stands still for `worker_timeout` seconds. SIGHUP replaces
+        all, one by one. Raises ConfigurationError where there is no script to start again.
+        """
+        run(self, host, port, workers, worker_timeout, **uvicorn_options)
 
 
 class Wrapped:
@@ -443,22 +509,51 @@ class Wrapped:
         self._server._open()
         return await hosting.listen(self, host, port, self._server.close, **uvicorn_options)
 
-    def run(self, host: str = "127.0.0.1", port: int = 3000, **uvicorn_options: Any) -> None:
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 3000,
+        *,
+        workers: int = 1,
+        worker_timeout: float = WORKER_TIMEOUT,
+        **uvicorn_options: Any,
+    ) -> None:
         """See `Server.run`."""
-        run(self, host, port, **uvicorn_options)
+        run(self, host, port, workers, worker_timeout, **uvicorn_options)
 
 
-def run(app: Any, host: str, port: int, **uvicorn_options: Any) -> None:
+def run(
+    app: Any, host: str, port: int, workers: int = 1, worker_timeout: float = WORKER_TIMEOUT, **uvicorn_options: Any
+) -> None:
     """Serves an application by uvicorn with our classes, until it is told to end."""
+    check_workers(workers, worker_timeout)
+    given = supervised()
     defaults: dict[str, Any] = {"access_log": False}
     if not logger.hasHandlers():
         # Nobody has set up logging: what this server says looks like what uvicorn says then.
         defaults["log_config"] = hosting.log_config()
     config = hosting.configuration(app, host=host, port=port, **{**defaults, **uvicorn_options})
     try:
-        hosting.UvicornServer(config).run()
+        if given is not None:
+            hosting.UvicornServer(config, began=given.begin).run(given.sockets)
+        elif workers > 1:
+            code = Supervisor(_this_script(), [config.bind_socket()], workers, worker_timeout).run()
+            if code:
+                sys.exit(code)
+        else:
+            hosting.UvicornServer(config).run()
     except KeyboardInterrupt:
         pass
+
+
+def _this_script() -> list[str]:
+    """What starts this program once more. Raises ConfigurationError."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    if not Path(file).is_file() and "-c" not in sys.orig_argv:
+        raise ConfigurationError(
+            "run(workers=...) starts the program once more for each worker, and there is none here: put it into a file"
+        )
+    return [sys.executable, *sys.orig_argv[1:]]
 
 
 def _is_lifespan(candidate: Any) -> bool:

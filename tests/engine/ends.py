@@ -11,8 +11,7 @@ from typing import Any
 
 from duplexio.engine.connection import Connection
 from duplexio.engine.server import EngineServer
-from duplexio.engine.transport import Sink
-from duplexio.integrations.asgi_websocket import NOBODY
+from duplexio.engine.transport import NOBODY, Sink
 from duplexio.observe import Counts, Reporter
 from duplexio.options import Options
 from duplexio.protocol.engine_handshake import Request

@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 const require = createRequire(new URL("../node/package.json", import.meta.url));
 const { io } = require("socket.io-client");
 
-const { url, polling, websocket, upgrade, path, ca } = JSON.parse(process.argv[2]);
+const { url, polling, websocket, upgrade, path, ca, websocketPort } = JSON.parse(process.argv[2]);
 
 const clients = [
   ...make(polling, "polling", ["polling"]),
@@ -37,6 +37,7 @@ function make(count, kind, transports) {
       reconnectionDelayMax: 300,
       timeout: 5000,
       ...(ca && { ca: readFileSync(ca) }),
+      ...(websocketPort && { transportOptions: { websocket: { port: websocketPort } } }),
     });
     const client = { socket, kind, reasons: [], connects: 0, error: null };
     socket.on("connect", () => client.connects++);

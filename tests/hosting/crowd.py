@@ -40,10 +40,20 @@ class Crowd:
         upgrade: int = 0,
         path: str = "/socket.io/",
         ca: Path | None = None,
+        websocket_port: int | None = None,
     ) -> None:
-        options = {"url": url, "polling": polling, "websocket": websocket, "upgrade": upgrade, "path": path}
+        options: dict[str, Any] = {
+            "url": url,
+            "polling": polling,
+            "websocket": websocket,
+            "upgrade": upgrade,
+            "path": path,
+        }
         if ca is not None:
             options["ca"] = str(ca)
+        if websocket_port is not None:
+            # An upgrade goes there, and polls to the URL's port.
+            options["websocketPort"] = websocket_port
         self._process = subprocess.Popen(
             ["node", str(SCRIPT), json.dumps(options)],
             stdin=subprocess.PIPE,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ START_SECONDS = 20.0
 class ServerProcess:
     """`python …` in a session of its own, so that all of it can be ended, and its log."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="hosting-", suffix=".log", delete=False) as log:
             self._log = Path(log.name)
             self._process = subprocess.Popen(
@@ -32,7 +32,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
                 start_new_session=True,
             )
 
@@ -69,6 +69,19 @@ class ServerProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def children(self) -> list[int]:
+        """The processes it has started."""
+        try:
+            listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        except OSError:
+            return []
+        return [int(pid) for pid in listed.split()]
+
+    def kill(self) -> None:
+        """At once; waits until it is gone."""
+        self._process.kill()
+        self._process.wait(5)
+
     def wait(self, seconds: float) -> int:
         """Its exit code, once it is out."""
         try:
@@ -77,7 +90,10 @@ class ServerProcess:
             raise AssertionError(f"still running after {seconds} s:\n{self.log}") from None
 
     def end(self) -> None:
-        """Whatever is left of it, workers included."""
+        """Whatever is left of it, workers included; some are in groups of their own."""
+        for pid in self.children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(5)
@@ -85,8 +101,10 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def running(*arguments: str, folder: Path = HERE) -> Iterator[ServerProcess]:
-    process = ServerProcess(arguments, folder)
+def running(
+    *arguments: str, folder: Path = HERE, environment: Mapping[str, str] | None = None
+) -> Iterator[ServerProcess]:
+    process = ServerProcess(arguments, folder, environment or {})
     try:
         yield process
     finally:

@@ -20,6 +20,9 @@ from duplexio.cli.client_arguments import add_client_options
 from duplexio.cli.served import APPLICATION, FACTORY, HEALTH_PATH
 from duplexio.errors import ConfigurationError
 from duplexio.integrations.hosting import UvicornServer, configuration, log_config
+from duplexio.workers.identity import CLUSTER_ID
+from duplexio.workers.supervised import supervised
+from duplexio.workers.supervisor import WORKER_TIMEOUT, Supervisor, check_workers
 
 __all__ = ["main"]
 
@@ -44,6 +47,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     run.add_argument("--port", type=_port, default=3000, help="0 finds a free one (default: %(default)s)")
     run.add_argument("--app-dir", default=".", help="folder the module is in (default: the current one)")
+    run.add_argument(
+        "--workers", type=_workers, default=1, metavar="N", help="processes that serve (default: %(default)s)"
+    )
+    run.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=WORKER_TIMEOUT,
+        metavar="SECONDS",
+        help="a worker whose loop stands still for so long is replaced (default: %(default)g)",
+    )
     run.add_argument("--reload", action="store_true", help="start anew when a file changes")
     run.add_argument("--reload-dir", action="append", metavar="DIR", help="watch this folder; may be repeated")
     run.add_argument("--factory", action="store_true", help="the attribute is a function that makes the application")
@@ -67,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="for requests that still run when all sessions have ended (default: %(default)s)",
     )
+    run.add_argument(
+        "--cluster-id",
+        metavar="NAME",
+        help="share sessions with the processes of this host that were given the same name",
+    )
     add_client_options(commands.add_parser("client", help="connect to a Socket.IO server"))
     return parser
 
@@ -74,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 or more")
     return int(text)
 
 
@@ -86,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return client.run(given)
     options = vars(given)
     del options["command"]
-    return _run(options.pop("application"), options.pop("app_dir"), options)
+    command = [sys.executable, *(sys.orig_argv[1:] if arguments is None else ("-m", "duplexio", *arguments))]
+    return _run(options.pop("application"), options.pop("app_dir"), options, command)
 
 
 def _where(error: BaseException, folder: str) -> str:
@@ -95,7 +120,9 @@ def _where(error: BaseException, folder: str) -> str:
     return f"{os.path.relpath(frames[-1].filename, folder)} line {frames[-1].lineno}: " if frames else ""
 
 
-def _run(application: str, folder: str, options: dict[str, Any]) -> int:
+def _run(application: str, folder: str, options: dict[str, Any], command: list[str]) -> int:
+    """Serves; or, with several workers, has `command` serve, which is this one again."""
+    given = supervised()
     if application.partition(":")[0].endswith(".py"):
         print(f"duplexio: {application!r}: expected a module, so without .py", file=sys.stderr)
         return 2
@@ -106,14 +133,29 @@ def _run(application: str, folder: str, options: dict[str, Any]) -> int:
         if options[option] is not None and not os.path.isfile(options[option]):
             print(f"duplexio: --{option.replace('_', '-')}: no file {options[option]!r}", file=sys.stderr)
             return 2
+    # Its servers read it when they are made.
+    cluster_id = options.pop("cluster_id")
+    if cluster_id:
+        os.environ[CLUSTER_ID] = cluster_id
     # For this process, and for the one that --reload starts.
     folder = os.path.abspath(folder)
     sys.path.insert(0, folder)
     os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+    workers, worker_timeout = options.pop("workers"), options.pop("worker_timeout")
+    try:
+        check_workers(workers, worker_timeout)
+        if workers > 1 and options["reload"]:
+            raise ConfigurationError("--reload serves with one process: without --workers")
+    except ConfigurationError as error:
+        print(f"duplexio: {error}", file=sys.stderr)
+        return 2
+    supervising = workers > 1 and given is None
     reload_options = {"reload": options.pop("reload"), "reload_dirs": options.pop("reload_dir") or [folder]}
     if not reload_options["reload"]:
         try:
-            import_from_string(application)
+            # A supervisor serves nothing: it would only keep the program's memory.
+            if not supervising:
+                import_from_string(application)
         except ImportFromStringError as error:
             print(f"duplexio: {error} Looked in {folder} (--app-dir)", file=sys.stderr)
             return 2
@@ -128,9 +170,13 @@ def _run(application: str, folder: str, options: dict[str, Any]) -> int:
     settings = {name: value for name, value in options.items() if value is not None}
     settings["log_config"] = log_config()
     config = configuration("duplexio.cli.served:application", factory=True, **reload_options, **settings)
-    server = UvicornServer(config)
+    if supervising:
+        return Supervisor(command, [config.bind_socket()], workers, worker_timeout).run()
+    server = UvicornServer(config, began=None if given is None else given.begin)
     try:
-        if config.should_reload:
+        if given is not None:
+            server.run(given.sockets)
+        elif config.should_reload:
             ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
         else:
             server.run()

@@ -13,6 +13,7 @@ import orjson
 
 from duplexio.engine.connection import Connection, Owner
 from duplexio.engine.identifiers import Identifiers
+from duplexio.engine.neighbour import Elsewhere, Neighbour
 from duplexio.engine.polling import Exchange, PollingTransport
 from duplexio.engine.transport import Transport
 from duplexio.engine.upgrade import Upgrade
@@ -67,8 +68,10 @@ class EngineServer:
         self.wheel: Wheel
         self._owner = owner
         self._listeners: dict[str, list[Callable[..., Any]]] = {}
-        # Four characters say whose session it is, to whoever else could get the request.
-        self._tag = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+        #: Four characters say whose session it is, to whoever else could get the request.
+        self.tag = "".join(secrets.choice(_ALPHABET) for _ in range(4))
+        #: Finds the worker that has a session which is not here; None where there are no others.
+        self.locate: Callable[[str], Neighbour | None] | None = None
         self._identifiers = Identifiers()
         #: What the handshakes of a transport end in, behind the session id.
         self._terms: dict[str, bytes] = {}
@@ -178,6 +181,10 @@ class EngineServer:
             self._call(listener, "connection_error", error)
         return refusal
 
+    def hint_headers(self, refusal: Refusal) -> Headers:
+        """In debug, what the log says, for whoever looks at the browser's network tab."""
+        return [(b"duplexio-hint", refusal.hint.encode("ascii", "replace"))] if self.options.debug else []
+
     def check(self, request: Request) -> Refusal | Connection | None:
         """Whether the request may go on: the session it belongs to, None for a new one, or why not.
 
@@ -194,11 +201,12 @@ class EngineServer:
         if connection is None or not connection.still_open():
             # Not all of it: it may be the secret of a session that lives elsewhere.
             named = shown(sid if len(sid) <= 8 else sid[:8] + "…")
-            return Refusal(
-                UNKNOWN_SID,
-                "unknown_sid",
-                f"no session {named} here: it has ended, or another process of this server has it",
-            )
+            hint = f"no session {named} here: it has ended, or a process has it that this one does not know of"
+            if connection is None and self.locate is not None:
+                neighbour = self.locate(sid)
+                if neighbour is not None:
+                    return Elsewhere(UNKNOWN_SID, "unknown_sid", hint, neighbour=neighbour)
+            return Refusal(UNKNOWN_SID, "unknown_sid", hint)
         if request.method == "GET" and query["transport"] == "websocket" and not request.websocket:
             return without_upgrade()
         if not request.websocket and not connection.transport.name == query["transport"] == "polling":
@@ -286,7 +294,7 @@ class EngineServer:
 
     def new_sid(self) -> str:
         """A session id: whose it is in four characters, and 96 random bits. It is a credential."""
-        return self._tag + self._identifiers.take(16)
+        return self.tag + self._identifiers.take(16)
 
     def open_polling(self, request: Request, exchange: Exchange, sid: str) -> None:
         """Begins a polling session with the request that asked for it."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from duplexio.protocol.engine_packet import Message, Outgoing
 from duplexio.types import CloseReason
 
-__all__ = ["Sink", "Transport"]
+__all__ = ["NOBODY", "Sink", "Transport"]
 
 
 class Sink(Protocol):
@@ -72,3 +72,17 @@ class Transport(Protocol):
         """Nothing more is read from the peer until `resume_reading`; what was read already may still be reported."""
 
     def resume_reading(self) -> None: ...
+
+
+class Nobody:
+    """The sink of a transport that has no session yet."""
+
+    outbox: list[Outgoing] = []
+
+    def receive(self, packet: bytes) -> None: ...
+    def receive_binary(self, data: bytes) -> None: ...
+    def transport_ready(self) -> None: ...
+    def transport_closed(self, transport: Transport, reason: CloseReason, details: str, cause: str = "") -> None: ...
+
+
+NOBODY = Nobody()

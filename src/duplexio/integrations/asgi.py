@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from duplexio.engine.connection import Connection
+from duplexio.engine.neighbour import Answer, Bridge, Elsewhere
 from duplexio.engine.polling import PollingTransport
 from duplexio.engine.server import EngineServer
+from duplexio.engine.transport import NOBODY
 from duplexio.engine.websocket_deflate import accept_websocket
-from duplexio.integrations.asgi_websocket import NOBODY, AsgiWebSocket
+from duplexio.integrations.asgi_websocket import AsgiWebSocket
 from duplexio.integrations.client_files import FILES, ClientFiles
 from duplexio.observe import shown
 from duplexio.protocol import content_encoding
@@ -23,7 +25,7 @@ from duplexio.protocol.engine_handshake import (
     Request,
 )
 
-__all__ = ["ENDPOINT", "HANDOVER", "AsgiEndpoint", "Receive", "Scope", "Send", "answer_health", "hint_headers"]
+__all__ = ["ENDPOINT", "HANDOVER", "AsgiEndpoint", "Receive", "Scope", "Send", "answer_health"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -158,7 +160,12 @@ class AsgiEndpoint:
             engine.open_polling(request, exchange, sid)
             await exchange.answered()
         elif isinstance(verdict, Refusal):
-            await self._refuse(request, verdict, send)
+            if not isinstance(verdict, Elsewhere):
+                await self._refuse(request, verdict, send)
+            elif request.method in ("GET", "POST"):
+                await self._relay(verdict, request, receive, send)
+            else:
+                await self._refuse(request, wrong_method(request), send)
         elif request.method == "GET":
             await self._poll(verdict, request, receive, send)
         elif request.method == "POST":
@@ -169,7 +176,41 @@ class AsgiEndpoint:
     async def _refuse(self, request: Request, refusal: Refusal, send: Send) -> None:
         self.engine.refuse(request, refusal)
         headers = [(b"content-type", b"application/json"), *self.engine.response_headers(request)]
-        await _answer(send, refusal.http_status, [*headers, *hint_headers(refusal, self.engine)], refusal.body)
+        await _answer(send, refusal.http_status, [*headers, *refusal_headers(refusal, self.engine)], refusal.body)
+
+    async def _relay(self, verdict: Elsewhere, request: Request, receive: Receive, send: Send) -> None:
+        """A request for a session that another worker has."""
+        assert verdict.neighbour is not None
+        exchange = Exchange(send, [], self.engine.loop, request)
+        body = b""
+        if request.method == "POST":
+            limit = self.engine.options.max_http_buffer_size
+            read = None if announced_length(request) > limit else await _read_body(receive, limit)
+            if read is None:
+                report_body_too_large(self.engine, request)
+                exchange.respond(413, b"")
+                await exchange.answered()
+                return
+            if not read[1]:
+                return
+            body = read[0]
+        asker = _Asker(exchange)
+        cancel = verdict.neighbour.ask(request, body, asker)
+        if not exchange.done:
+            gone = asyncio.ensure_future(_disconnected(receive))
+            exchange.on_answer(gone.cancel)
+            try:
+                await asyncio.wait((gone,))
+            finally:
+                gone.cancel()
+                if not exchange.done:
+                    cancel()
+            if not exchange.done:
+                return
+        if asker.refusal is not None:
+            await self._refuse(request, asker.refusal, send)
+        else:
+            await exchange.answered()
 
     async def _poll(self, connection: Connection, request: Request, receive: Receive, send: Send) -> None:
         transport = connection.transport
@@ -228,10 +269,16 @@ class AsgiEndpoint:
         verdict = engine.check(request)
         if verdict is None:
             verdict = await engine.admit(request)
+        if isinstance(verdict, Elsewhere) and verdict.neighbour is not None:
+            bridge = await verdict.neighbour.bridge(request)
+            if not isinstance(bridge, Refusal):
+                await self._bridge(bridge, request, scope, receive, send)
+                return
+            verdict = bridge
         if isinstance(verdict, Refusal):
             engine.refuse(request, verdict)
             status = verdict.status or 400
-            headers = [(b"content-type", b"text/html"), *hint_headers(verdict, engine)]
+            headers = [(b"content-type", b"text/html"), *refusal_headers(verdict, engine)]
             await _refuse_websocket(scope, send, status, verdict.text.encode(), headers)
             return
         sid = "" if verdict is not None else engine.new_sid()
@@ -254,6 +301,25 @@ class AsgiEndpoint:
         engine.open_websocket(request, transport, sid, verdict)
         await transport.serve(receive)
 
+    async def _bridge(self, bridge: Bridge, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket whose session another worker has."""
+        engine = self.engine
+        accept: dict[str, Any] = {"type": "websocket.accept", "headers": bridge.headers}
+        handover = (scope.get("extensions") or {}).get(HANDOVER)
+        try:
+            if handover is not None:
+                fast, extensions = accept_websocket(request, engine.options, NOBODY)
+                accept["headers"] = [*bridge.headers, *extensions]
+                handover(fast, lambda: bridge.carry(fast))
+                await send(accept)
+                return
+            await send(accept)
+            transport = AsgiWebSocket(engine, send)
+            bridge.carry(transport)
+            await transport.serve(receive)
+        finally:
+            bridge.cancel()
+
 
 def wrong_method(request: Request) -> Refusal:
     """A session's requests are GET and POST."""
@@ -269,11 +335,7 @@ def is_binary(request: Request) -> bool:
 
 def content_type_refused(request: Request, transport: PollingTransport) -> bool:
     """Binary bodies were protocol 3's."""
-    if transport.takes_binary or not is_binary(request):
-        return False
-    transport.refuse_post(400)
-    transport.sink.transport_closed(transport, "transport error", "a POST of application/octet-stream")
-    return True
+    return is_binary(request) and transport.refuse_binary()
 
 
 def announced_length(request: Request) -> int:
@@ -287,20 +349,29 @@ def announced_length(request: Request) -> int:
 
 def body_too_large(engine: EngineServer, request: Request, transport: PollingTransport) -> None:
     """413, with nothing in it; the session lives, and the client says `transport error`."""
+    report_body_too_large(engine, request)
+    transport.refuse_post(413)
+
+
+def report_body_too_large(engine: EngineServer, request: Request) -> None:
     limit = engine.options.max_http_buffer_size
     engine.reporter.fault(
         "message_too_big",
         request.address,
         f"a body of over {limit} bytes; max_http_buffer_size=... changes it",
     )
-    transport.refuse_post(413)
 
 
-def hint_headers(refusal: Refusal, engine: EngineServer) -> Headers:
-    """In debug, what the log says, for whoever looks at the browser's network tab."""
-    if not engine.options.debug:
-        return []
-    return [(b"duplexio-hint", refusal.hint.encode("ascii", "replace"))]
+#: Seconds after which a client may ask again where this worker has too much to hand on.
+RETRY_AFTER = 1
+
+
+def refusal_headers(refusal: Refusal, engine: EngineServer) -> Headers:
+    """What a refusal says besides its body."""
+    headers = engine.hint_headers(refusal)
+    if refusal.cause == "relay_overload":
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER))
+    return headers
 
 
 def _cors_middleware_origins(app: Any) -> Any:
@@ -340,9 +411,42 @@ async def _refuse_websocket(scope: Scope, send: Send, status: int, body: bytes, 
         await send({"type": "websocket.close"})
 
 
+async def _read_body(receive: Receive, limit: int) -> tuple[bytes, bool] | None:
+    """The body, and whether all of it has come; None where it is over the limit."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b"", False
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body), True
+
+
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+class _Asker:
+    """See `engine.neighbour.Asker`."""
+
+    __slots__ = ("_exchange", "refusal")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        #: In the place of an answer.
+        self.refusal: Refusal | None = None
+
+    def answered(self, answer: Answer) -> None:
+        self._exchange.add_headers(answer.headers)
+        self._exchange.respond(answer.status, answer.body, answer.content_type, answer.compressible)
+
+    def unanswered(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        self._exchange.respond(refusal.http_status, b"")
 
 
 class Exchange:
@@ -363,6 +467,10 @@ class Exchange:
 
     def on_answer(self, callback: Callable[[], object]) -> None:
         self._on_answer = callback
+
+    def add_headers(self, headers: Headers) -> None:
+        """What the answer carries besides."""
+        self._headers = [*self._headers, *headers]
 
     def respond(self, status: int, body: bytes, content_type: bytes = b"", compressible: bool = False) -> None:
         if not self._future.done():

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from duplexio.engine.server import EngineServer
-from duplexio.engine.transport import Sink, Transport
+from duplexio.engine.transport import NOBODY, Sink
 from duplexio.protocol.engine_packet import Message, Outgoing
 from duplexio.types import CloseReason
 
-__all__ = ["NOBODY", "AsgiWebSocket"]
+__all__ = ["AsgiWebSocket"]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -29,20 +29,6 @@ _FAULTS = {
     1007: "text that is not UTF-8",
     1009: "a message over the server's own limit",
 }
-
-
-class Nobody:
-    """The sink of a transport that has no session yet."""
-
-    outbox: list[Outgoing] = []
-
-    def receive(self, packet: bytes) -> None: ...
-    def receive_binary(self, data: bytes) -> None: ...
-    def transport_ready(self) -> None: ...
-    def transport_closed(self, transport: Transport, reason: CloseReason, details: str, cause: str = "") -> None: ...
-
-
-NOBODY = Nobody()
 
 
 class AsgiWebSocket:

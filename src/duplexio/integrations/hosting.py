@@ -59,11 +59,17 @@ class UvicornServer(uvicorn.Server):
     """uvicorn's server; told to end, it first lets ours close its sessions, while their connections still stand."""
 
     def __init__(
-        self, config: uvicorn.Config, close: Callable[[], Awaitable[None]] | None = None, signals: bool = True
+        self,
+        config: uvicorn.Config,
+        close: Callable[[], Awaitable[None]] | None = None,
+        signals: bool = True,
+        began: Callable[[], None] | None = None,
     ) -> None:
+        """`began` is called on the loop when it listens."""
         super().__init__(config)
         self._close = close
         self._signals = signals
+        self._began = began
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -72,6 +78,11 @@ class UvicornServer(uvicorn.Server):
                 yield
         else:
             yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._began is not None:
+            self._began()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

@@ -2,45 +2,68 @@
 
 from __future__ import annotations
 
-import http
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from duplexio.engine.connection import Connection
+from duplexio.engine.neighbour import Answer, Elsewhere, Neighbour
 from duplexio.engine.polling import PollingTransport
 from duplexio.integrations.asgi import (
     AsgiEndpoint,
     announced_length,
     body_too_large,
     content_type_refused,
-    hint_headers,
     is_binary,
+    refusal_headers,
+    report_body_too_large,
     wrong_method,
 )
 from duplexio.protocol import content_encoding
 from duplexio.protocol.engine_handshake import Refusal, Request
+from duplexio.protocol.websocket_handshake import STATUS_LINES
 
 if TYPE_CHECKING:
     from duplexio.integrations.uvicorn_http import HttpProtocol
 
-__all__ = ["STATUS_LINES", "FastExchange"]
+__all__ = ["FastExchange"]
 
 Headers = list[tuple[bytes, bytes]]
 
-STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in http.HTTPStatus
-}
+
+class _Elsewhere:
+    """The worker that has the session of a request."""
+
+    __slots__ = ("begun", "cancel", "neighbour")
+
+    def __init__(self, neighbour: Neighbour, begun: float) -> None:
+        self.neighbour = neighbour
+        #: When the head was here, by the loop's clock.
+        self.begun = begun
+        #: Tells it that the client has gone.
+        self.cancel: Callable[[], None] | None = None
 
 
 class FastExchange:
     """A request to our endpoint, from its head to its answer. See `engine.polling.Exchange`."""
 
-    __slots__ = ("_body", "_connection", "_endpoint", "_headers", "_protocol", "done", "keep_alive", "request")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_elsewhere",
+        "_endpoint",
+        "_headers",
+        "_protocol",
+        "done",
+        "keep_alive",
+        "request",
+    )
 
     def __init__(self, protocol: HttpProtocol, request: Request, keep_alive: bool) -> None:
         self._protocol = protocol
         self._endpoint: AsgiEndpoint
         self._connection: Connection | None = None
+        #: Where another worker has the session.
+        self._elsewhere: _Elsewhere | None = None
         self._headers: Headers | None = None
         self._body: bytes | bytearray = b""
         self.request = request
@@ -59,7 +82,12 @@ class FastExchange:
                 return
         verdict = engine.check(request)
         if isinstance(verdict, Refusal):
-            self._refuse(verdict)
+            if not isinstance(verdict, Elsewhere):
+                self._refuse(verdict)
+            elif request.method in ("GET", "POST"):
+                self._begin_elsewhere(verdict)
+            else:
+                self._refuse(wrong_method(request))
             return
         self._connection = verdict
         if verdict is None or request.method == "GET":
@@ -77,6 +105,37 @@ class FastExchange:
         elif self._protocol.expect_100_continue:
             self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def _begin_elsewhere(self, verdict: Elsewhere) -> None:
+        engine = self._endpoint.engine
+        assert verdict.neighbour is not None
+        self._elsewhere = _Elsewhere(verdict.neighbour, self._protocol.loop.time())
+        # A worker that ends sends its clients away, so that they get to one that does not.
+        self.keep_alive = self.keep_alive and not engine.closing
+        if self.request.method == "POST":
+            if announced_length(self.request) > engine.options.max_http_buffer_size:
+                self._refuse_body()
+            elif self._protocol.expect_100_continue:
+                self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _refuse_body(self) -> None:
+        """Of a session that another worker has."""
+        self.keep_alive = False
+        self._body = b""
+        report_body_too_large(self._endpoint.engine, self.request)
+        self.respond(413, b"")
+
+    def answered(self, answer: Answer) -> None:
+        """See `engine.neighbour.Asker`."""
+        self._headers = answer.headers
+        # One that is about to end has asked for the answer, if it was a poll.
+        self.keep_alive = self.keep_alive and not self._endpoint.engine.closing
+        self.respond(answer.status, answer.body, answer.content_type, answer.compressible)
+
+    def unanswered(self, refusal: Refusal) -> None:
+        """See `engine.neighbour.Asker`."""
+        if not self.done:
+            self._refuse(refusal)
+
     def add(self, data: bytes) -> None:
         """A piece of the body."""
         if not self._body:
@@ -88,6 +147,8 @@ class FastExchange:
         if len(self._body) > self._endpoint.engine.options.max_http_buffer_size:
             if self.request.method == "POST" and self._connection is not None:
                 self._too_large()
+            elif self.request.method == "POST" and self._elsewhere is not None:
+                self._refuse_body()
             else:
                 self.keep_alive = False
                 self.respond(413, b"")
@@ -108,7 +169,10 @@ class FastExchange:
         """All of the request is here."""
         engine, connection = self._endpoint.engine, self._connection
         if connection is None:
-            if engine.admits_at_once:
+            if self._elsewhere is not None:
+                body, self._body = bytes(self._body), b""
+                self._elsewhere.cancel = self._elsewhere.neighbour.ask(self.request, body, self)
+            elif engine.admits_at_once:
                 self._open()
             else:
                 task = self._protocol.loop.create_task(self._admit())
@@ -140,8 +204,10 @@ class FastExchange:
 
     def _refuse(self, refusal: Refusal) -> None:
         engine = self._endpoint.engine
+        if engine.closing:
+            self.keep_alive = False
         engine.refuse(self.request, refusal)
-        self._headers = [*engine.response_headers(self.request), *hint_headers(refusal, engine)]
+        self._headers = [*engine.response_headers(self.request), *refusal_headers(refusal, engine)]
         self.respond(refusal.http_status, refusal.body, b"application/json")
 
     def respond(self, status: int, body: bytes, content_type: bytes = b"", compressible: bool = False) -> None:
@@ -189,6 +255,11 @@ class FastExchange:
     @property
     def wanted(self) -> bool:
         """Whether a session waits for the rest of the body."""
+        if self._elsewhere is not None:
+            # The worker that has it does not know of it yet: as long as that one would wait for its client.
+            options = self._endpoint.engine.options
+            patience = options.ping_interval + options.ping_timeout
+            return not self.done and self._protocol.loop.time() - self._elsewhere.begun < patience
         connection = self._connection
         return not self.done and self.request.method == "POST" and connection is not None and connection.still_open()
 
@@ -196,6 +267,8 @@ class FastExchange:
         """The connection went away first."""
         if not self.done:
             self.done = True
+            if self._elsewhere is not None and self._elsewhere.cancel is not None:
+                self._elsewhere.cancel()
             connection = self._connection
             if connection is not None and isinstance(connection.transport, PollingTransport):
                 connection.transport.lost(self)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from uvicorn.server import ServerState
 
 from duplexio.engine.connection import Connection
+from duplexio.engine.neighbour import Elsewhere, Neighbour
+from duplexio.engine.server import EngineServer
+from duplexio.engine.transport import NOBODY
+from duplexio.engine.websocket import WebSocketTransport
 from duplexio.engine.websocket_deflate import accept_websocket
-from duplexio.integrations.asgi import AsgiEndpoint, hint_headers
-from duplexio.integrations.asgi_websocket import NOBODY
-from duplexio.integrations.uvicorn_exchange import STATUS_LINES
-from duplexio.integrations.uvicorn_websocket import hand_over, switching_protocols
+from duplexio.integrations.asgi import AsgiEndpoint, refusal_headers
+from duplexio.integrations.uvicorn_websocket import hand_over
 from duplexio.protocol.engine_handshake import Refusal, Request
+from duplexio.protocol.websocket_handshake import refusing, switching_protocols, websocket_key
 
 __all__ = ["Reader", "asks_for_websocket", "begin_websocket"]
 
@@ -44,7 +47,7 @@ def asks_for_websocket(headers: Headers) -> bool:
 
 def begin_websocket(reader: Reader, endpoint: AsgiEndpoint, request: Request, leftover: bytes) -> None:
     """Refuses the handshake, or answers it and makes the connection a session's. `leftover`: what came behind it."""
-    key = _websocket_key(request)
+    key = websocket_key(request)
     engine = endpoint.engine
     if key is None:
         text = "no Sec-WebSocket-Key of 16 bytes, or no Sec-WebSocket-Version: 13"
@@ -53,14 +56,65 @@ def begin_websocket(reader: Reader, endpoint: AsgiEndpoint, request: Request, le
         _refuse(reader.transport, 400, body, [(b"sec-websocket-version", b"13")])
         return
     verdict = engine.check(request)
-    if verdict is not None or engine.admits_at_once:
+    if isinstance(verdict, Elsewhere) and verdict.neighbour is not None:
+        if not _pass_on(reader, request, leftover, verdict.neighbour):
+            _wait_for(reader, engine, _bridge(reader, endpoint, request, key, leftover, verdict.neighbour))
+    elif verdict is not None or engine.admits_at_once:
         _decide(reader, endpoint, request, key, leftover, verdict)
     else:
-        reader.transport.pause_reading()
-        tasks = reader.server_state.tasks
-        task = engine.loop.create_task(_ask(reader, endpoint, request, key, leftover))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        _wait_for(reader, engine, _ask(reader, endpoint, request, key, leftover))
+
+
+def _wait_for(reader: Reader, engine: EngineServer, deciding: Coroutine[Any, Any, None]) -> None:
+    """Nothing is read until it is decided."""
+    reader.transport.pause_reading()
+    tasks = reader.server_state.tasks
+    task = engine.loop.create_task(deciding)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+def _pass_on(reader: Reader, request: Request, leftover: bytes, neighbour: Neighbour) -> bool:
+    """Whether the worker that has the session has the connection now. One under TLS cannot be given away: its keys are
+    in this process."""
+    raw, state = reader.transport, reader.server_state
+    connection = raw.get_extra_info("socket")
+    if raw.get_extra_info("sslcontext") is not None or connection is None or raw.get_write_buffer_size():
+        return False
+    if not neighbour.pass_on(request, connection.fileno(), leftover):
+        return False
+    state.total_requests += 1
+    # Closed, and not shut down: that would be seen at the other end.
+    raw.abort()
+    return True
+
+
+async def _bridge(
+    reader: Reader, endpoint: AsgiEndpoint, request: Request, key: bytes, leftover: bytes, neighbour: Neighbour
+) -> None:
+    bridge = await neighbour.bridge(request)
+    raw = reader.transport
+    if isinstance(bridge, Refusal):
+        if not raw.is_closing():
+            raw.resume_reading()
+            _decide(reader, endpoint, request, key, leftover, bridge)
+        return
+    if raw.is_closing():
+        bridge.cancel()
+        return
+    raw.resume_reading()
+    transport, extensions = accept_websocket(request, endpoint.engine.options, NOBODY)
+    raw.write(switching_protocols(key, [*bridge.headers, *extensions]))
+    _hand_over(reader, transport, lambda: bridge.carry(transport), leftover)
+
+
+def _hand_over(reader: Reader, transport: WebSocketTransport, opened: Callable[[], None], leftover: bytes) -> None:
+    state = reader.server_state
+    connections: set[Any] = state.connections
+    hand_over(reader.transport, transport, state, opened, leftover)
+    connections.discard(reader)
+    state.total_requests += 1
+    reader.upgraded()
 
 
 async def _ask(reader: Reader, endpoint: AsgiEndpoint, request: Request, key: bytes, leftover: bytes) -> None:
@@ -78,36 +132,18 @@ def _decide(
     leftover: bytes,
     verdict: Refusal | Connection | None,
 ) -> None:
-    engine, raw, state = endpoint.engine, reader.transport, reader.server_state
+    engine, raw = endpoint.engine, reader.transport
     if isinstance(verdict, Refusal):
         engine.refuse(request, verdict)
-        headers = [(b"content-type", b"text/html"), *hint_headers(verdict, engine)]
+        headers = [(b"content-type", b"text/html"), *refusal_headers(verdict, engine)]
         _refuse(raw, verdict.status or 400, verdict.text.encode(), headers)
         return
     sid = "" if verdict is not None else engine.new_sid()
     transport, extensions = accept_websocket(request, engine.options, NOBODY)
     raw.write(switching_protocols(key, [*engine.response_headers(request, sid), *extensions]))
-    connections: set[Any] = state.connections
-    hand_over(raw, transport, state, lambda: engine.open_websocket(request, transport, sid, verdict), leftover)
-    connections.discard(reader)
-    state.total_requests += 1
-    reader.upgraded()
+    _hand_over(reader, transport, lambda: engine.open_websocket(request, transport, sid, verdict), leftover)
 
 
 def _refuse(raw: asyncio.Transport, status: int, body: bytes, headers: Headers) -> None:
-    parts = [STATUS_LINES[status], b"connection: close\r\ncontent-length: %d\r\n" % len(body)]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    raw.write(b"".join((*parts, b"\r\n", body)))
+    raw.write(refusing(status, body, headers))
     raw.close()
-
-
-def _websocket_key(request: Request) -> bytes | None:
-    """The key of a handshake that can be answered: RFC 6455 §4.2.1."""
-    key = request.header(b"sec-websocket-key")
-    if request.method != "GET" or key is None or request.header(b"sec-websocket-version") != b"13":
-        return None
-    try:
-        return key if len(binascii.a2b_base64(key, strict_mode=True)) == 16 else None
-    except ValueError:
-        return None

@@ -19,9 +19,10 @@ from uvicorn.server import ServerState
 from duplexio.engine.connection import Connection
 from duplexio.integrations.asgi import ENDPOINT, AsgiEndpoint
 from duplexio.integrations.unread import close_when_read
-from duplexio.integrations.uvicorn_exchange import STATUS_LINES, FastExchange
+from duplexio.integrations.uvicorn_exchange import FastExchange
 from duplexio.integrations.uvicorn_handshake import begin_websocket
 from duplexio.integrations.uvicorn_request import make_request
+from duplexio.protocol.websocket_handshake import STATUS_LINES
 
 __all__ = ["HttpProtocol", "endpoint_of"]
 

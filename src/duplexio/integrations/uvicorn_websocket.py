@@ -7,8 +7,6 @@ Relies, beyond documented use, on the constructor's keyword arguments and on `sc
 from __future__ import annotations
 
 import asyncio
-import binascii
-import hashlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -18,13 +16,12 @@ from uvicorn.server import ServerState
 
 from duplexio.engine.websocket import WebSocketTransport
 from duplexio.integrations.asgi import HANDOVER
+from duplexio.protocol.websocket_handshake import switching_protocols
 
-__all__ = ["WebSocketProtocol", "hand_over", "switching_protocols"]
+__all__ = ["WebSocketProtocol", "hand_over"]
 
 Headers = list[tuple[bytes, bytes]]
 
-#: RFC 6455 §1.3.
-_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _NO_HANDSHAKE = (
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 24\r\n\r\nNot a WebSocket request."
@@ -115,15 +112,3 @@ def hand_over(
 
 
 def _nothing() -> None: ...
-
-
-def switching_protocols(key: bytes, headers: Headers) -> bytes:
-    """RFC 6455 §4.2.2."""
-    digest = hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest()
-    parts = [
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
-        binascii.b2a_base64(digest, newline=False),
-    ]
-    for name, value in headers:
-        parts += (b"\r\n", name, b": ", value)
-    return b"".join((*parts, b"\r\n\r\n"))

@@ -1,0 +1,1 @@
+"""Several processes on one port: whose session it is, and how a request gets there."""

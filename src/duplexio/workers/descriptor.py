@@ -1,0 +1,143 @@
+"""Giving a connection away: its descriptor goes to the worker that has the session, with the request that was read.
+
+Only what lives on is worth that: a WebSocket. The bytes of a request are read already, so they go along. It is given
+away once: whoever gets it answers it, whatever the answer is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from duplexio.engine.server import EngineServer
+from duplexio.engine.transport import NOBODY
+from duplexio.engine.websocket import WebSocketTransport
+from duplexio.engine.websocket_deflate import accept_websocket
+from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal, Request
+from duplexio.protocol.websocket_handshake import refusing, switching_protocols, websocket_key
+from duplexio.workers.frame_stream import FrameStream
+from duplexio.workers.relay_message import (
+    MAX_HEAD,
+    PIECE,
+    Hello,
+    Kind,
+    RelayError,
+    hello,
+    pack_request,
+    unpack_request,
+    write_frames,
+)
+from duplexio.workers.run_directory import Gone, Unreachable, dial
+
+__all__ = ["Adoption", "pass_on"]
+
+#: Seconds that the rest of the message may take; it was sent in one piece.
+MESSAGE_TIMEOUT = 5.0
+
+
+def pass_on(folder: Path, tag: str, request: Request, descriptor: int, leftover: bytes) -> bool:
+    """See `engine.neighbour.Neighbour`."""
+    payload = pack_request(request, leftover)
+    if len(payload) > PIECE:
+        # More than what a socket that nobody has read from yet takes for certain.
+        return False
+    message = b"".join((hello(Hello.DESCRIPTOR), *write_frames(Kind.ADOPT, 0, payload)))
+    try:
+        with dial(folder, tag) as connection:
+            return socket.send_fds(connection, [message], [descriptor]) == len(message)
+    except (Gone, Unreachable, OSError):
+        return False
+
+
+class Adoption(FrameStream):
+    """The message that came with a descriptor, up to the answer to the handshake."""
+
+    def __init__(
+        self,
+        engine: EngineServer,
+        early: bytes,
+        passed: socket.socket,
+        ended: Callable[[Adoption], None],
+        adopted: set[WebSocketTransport],
+    ) -> None:
+        """`adopted`: where the WebSockets are that came of it, for as long as they live."""
+        super().__init__(engine, MAX_HEAD, early)
+        self._passed: socket.socket | None = passed
+        self._told_ended = ended
+        self._adopted = adopted
+        self._task: asyncio.Task[None] | None = None
+        self._timer = engine.loop.call_later(MESSAGE_TIMEOUT, self._too_late)
+
+    def received(self, kind: Kind, number: int, payload: bytes) -> None:
+        passed = self._passed
+        if kind is not Kind.ADOPT or passed is None:
+            raise RelayError(f"a frame of kind {kind.name} with a descriptor")
+        request, (leftover,) = unpack_request(payload, 1)
+        self._passed = None
+        self._task = self.engine.loop.create_task(self._adopt(passed, request, leftover))
+
+    def ended(self) -> None:
+        self._timer.cancel()
+        self._told_ended(self)
+        if self._passed is not None:
+            self._passed.close()
+            self._passed = None
+
+    def _too_late(self) -> None:
+        if self._passed is not None:
+            self.break_off(f"a descriptor came without its message in {MESSAGE_TIMEOUT:g} s")
+
+    async def _adopt(self, passed: socket.socket, request: Request, leftover: bytes) -> None:
+        passed.setblocking(False)
+        try:
+            raw, _ = await self.engine.loop.connect_accepted_socket(_Held, passed)
+        except (OSError, ValueError):
+            passed.close()
+            return
+        held = cast(_Held, raw.get_protocol())
+        self._answer(raw, request, leftover, held)
+
+    def _answer(self, raw: asyncio.Transport, request: Request, leftover: bytes, held: _Held) -> None:
+        engine = self.engine
+        session = engine.connections.get(request.query.get("sid", ""))
+        if session is not None:
+            request.surrounding_origins = session.request.surrounding_origins
+        key = websocket_key(request)
+        verdict = engine.check(request)
+        if verdict is None or key is None or not request.websocket:
+            verdict = Refusal(BAD_REQUEST, "relay_without_sid", "a relayed WebSocket without a session id")
+        if isinstance(verdict, Refusal):
+            engine.refuse(request, verdict)
+            answer = [(b"content-type", b"text/html"), *engine.hint_headers(verdict)]
+            raw.write(refusing(verdict.status or 400, verdict.text.encode(), answer))
+            raw.close()
+            return
+        assert key is not None
+        transport, extensions = accept_websocket(request, engine.options, NOBODY)
+        raw.write(switching_protocols(key, [*engine.response_headers(request), *extensions]))
+        self._adopted.add(transport)
+        transport.on_lost = self._adopted.discard
+        transport.attach(raw)
+        engine.open_websocket(request, transport, "", verdict)
+        early = leftover + bytes(held.early)
+        if early:
+            transport.feed(early)
+        with contextlib.suppress(RuntimeError):
+            raw.resume_reading()
+
+
+class _Held(asyncio.Protocol):
+    """A connection until it is known what it becomes: nothing is read from it."""
+
+    def __init__(self) -> None:
+        self.early = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).pause_reading()
+
+    def data_received(self, data: bytes) -> None:
+        self.early += data

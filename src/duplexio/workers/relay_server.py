@@ -1,0 +1,138 @@
+"""Answering for other workers: the requests that they have got for sessions of this one.
+
+Whatever comes here has been relayed once, and is answered here: it is never handed on, whoever may have the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from duplexio.engine.neighbour import Answer
+from duplexio.engine.polling import PollingTransport
+from duplexio.engine.server import EngineServer
+from duplexio.protocol.engine_handshake import BAD_HANDSHAKE_METHOD, BAD_REQUEST, Refusal, Request
+from duplexio.workers.frame_stream import FrameStream
+from duplexio.workers.relay_message import (
+    MAX_HEAD,
+    Kind,
+    RelayError,
+    pack_answer,
+    pack_refusal,
+    unpack_request,
+)
+
+__all__ = ["AskedStream"]
+
+#: Requests of one neighbour that wait here. It lets no more of its own out, see `relay_client.MAX_RELAYED`.
+MAX_WAITING = 1000
+#: Bytes of answers that a neighbour has not read: it is stuck, and its clients have given up.
+MAX_UNREAD = 64 * 1024 * 1024
+#: How long a client has to poll again whose request was lost with the worker that held it: a proxy asks another one at
+#: once. A client without a proxy has lost its connection, and begins anew.
+ASK_AGAIN_SECONDS = 5.0
+
+
+class RelayedExchange:
+    """A request that came by a neighbour. See `engine.polling.Exchange`."""
+
+    __slots__ = ("_request", "_stream", "number", "transport")
+
+    def __init__(self, stream: AskedStream, number: int, request: Request) -> None:
+        self._stream = stream
+        self._request = request
+        self.number = number
+        self.transport: PollingTransport | None = None
+
+    def respond(self, status: int, body: bytes, content_type: bytes = b"", compressible: bool = False) -> None:
+        self._stream.respond(self, self._request, status, body, content_type, compressible)
+
+
+class AskedStream(FrameStream):
+    """What one neighbour asks."""
+
+    def __init__(self, engine: EngineServer, early: bytes, ended: Callable[[AskedStream], None]) -> None:
+        """`ended` is called when the stream has."""
+        super().__init__(engine, engine.options.max_http_buffer_size + MAX_HEAD, early)
+        self._told_ended = ended
+        self._open: dict[int, RelayedExchange] = {}
+
+    def received(self, kind: Kind, number: int, payload: bytes) -> None:
+        if kind is Kind.ASK:
+            self._ask(number, payload)
+        elif kind is Kind.CANCEL:
+            self._cancel(number)
+        elif kind is Kind.RELEASE:
+            self._release(number)
+        else:
+            raise RelayError(f"a frame of kind {kind.name} among requests")
+
+    def ended(self) -> None:
+        self._told_ended(self)
+        waiting, self._open = self._open, {}
+        for exchange in waiting.values():
+            transport = exchange.transport
+            if transport is not None:
+                transport.forget(exchange)
+                self.engine.wheel.call_later(ASK_AGAIN_SECONDS, transport.end_forgotten)
+
+    def _ask(self, number: int, payload: bytes) -> None:
+        request, (body,) = unpack_request(payload, 1)
+        if number in self._open or len(self._open) >= MAX_WAITING:
+            raise RelayError(f"a second request {number}, or over {MAX_WAITING} that wait")
+        engine = self.engine
+        session = engine.connections.get(request.query.get("sid", ""))
+        if session is not None:
+            # Where something around the server admits origins, the same is around it in every worker.
+            request.surrounding_origins = session.request.surrounding_origins
+        verdict = engine.check(request)
+        if verdict is None:
+            verdict = Refusal(BAD_REQUEST, "relay_without_sid", "a relayed request without a session id")
+        elif not isinstance(verdict, Refusal) and request.method not in ("GET", "POST"):
+            verdict = Refusal(BAD_HANDSHAKE_METHOD, "bad_handshake_method", f"{request.method} for a session")
+        if isinstance(verdict, Refusal):
+            self._write(Kind.REFUSE, number, pack_refusal(verdict))
+            return
+        transport = verdict.transport
+        assert isinstance(transport, PollingTransport)
+        exchange = self._open[number] = RelayedExchange(self, number, request)
+        exchange.transport = transport
+        if request.method == "GET":
+            transport.poll(exchange)
+            return
+        binary = request.header(b"content-type") == b"application/octet-stream"
+        if transport.begin_post(exchange, binary) and not (binary and transport.refuse_binary()):
+            transport.end_post(body)
+
+    def _cancel(self, number: int) -> None:
+        exchange = self._open.pop(number, None)
+        if exchange is not None and exchange.transport is not None:
+            exchange.transport.lost(exchange)
+
+    def _release(self, number: int) -> None:
+        """A noop, and the client polls again, wherever it gets to."""
+        exchange = self._open.get(number)
+        if exchange is not None and exchange.transport is not None:
+            exchange.transport.release(exchange)
+
+    def respond(
+        self,
+        exchange: RelayedExchange,
+        request: Request,
+        status: int,
+        body: bytes,
+        content_type: bytes,
+        compressible: bool,
+    ) -> None:
+        if self._open.pop(exchange.number, None) is None:
+            return
+        headers = self.engine.response_headers(request)
+        self._write(
+            Kind.ANSWER, exchange.number, pack_answer(Answer(status, headers, content_type, body, compressible))
+        )
+
+    def _write(self, kind: Kind, number: int, payload: bytes) -> None:
+        unread = 0 if self.raw is None else self.raw.get_write_buffer_size()
+        if unread and unread + len(payload) > MAX_UNREAD:
+            self.break_off(f"a neighbouring worker has not read {unread} bytes of answers")
+        else:
+            self.send(kind, number, payload)

@@ -1,0 +1,343 @@
+"""The process that starts the workers of a port, and starts others in the place of those that end or stand still.
+
+It binds, and serves nothing. Each worker is the same command again, in a process of its own: what is imported is new
+then, so that replacing them one by one is how a new version of the program gets in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections import deque
+from collections.abc import Sequence
+from types import FrameType
+from typing import IO
+
+from duplexio.errors import ConfigurationError
+from duplexio.workers.supervised import READY, STACK_SIGNAL, VARIABLE
+
+__all__ = ["START_TIMEOUT", "WORKER_TIMEOUT", "Supervisor", "check_workers"]
+
+logger = logging.getLogger("duplexio")
+
+#: Seconds without a sign of life after which a worker is replaced. Its loop serves nobody in the meantime.
+WORKER_TIMEOUT = 30.0
+#: Seconds until a worker has to serve: imports that load a large model take one or two minutes.
+START_TIMEOUT = 300.0
+#: Seconds that a worker has to end, after it was told. Its sessions' drain and its requests' time are far shorter; this
+#: is for what the program does in its lifespan.
+END_TIMEOUT = 300.0
+#: Seconds between looks at what has become late.
+TICK = 0.25
+#: Seconds that a worker has to have served for its end not to be taken for one of its start's.
+SETTLED = 5.0
+#: Seconds in front of a new attempt, after one that failed at start and after many.
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
+#: Seconds for the stack of a worker that stands still to be written.
+STACK_TIME = 0.5
+#: How much of it is logged: some hundred threads.
+MAX_STACK = 65_536
+
+#: The exit code where the first worker cannot serve.
+FAILED = 3
+
+
+def check_workers(workers: object, worker_timeout: object) -> None:
+    """Raises ConfigurationError for numbers that cannot be."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ConfigurationError(f"workers={workers!r}: expected a number of at least 1")
+    if workers > 1 and not hasattr(os, "fork"):
+        raise ConfigurationError(f"workers={workers}: several workers need Linux or macOS")
+    if isinstance(worker_timeout, bool) or not isinstance(worker_timeout, int | float) or not worker_timeout >= 2:
+        raise ConfigurationError(
+            f"worker_timeout={worker_timeout!r}: expected at least 2 s; workers beat once a second"
+        )
+
+
+class _Worker:
+    """A process, from its start to its end."""
+
+    __slots__ = ("ending", "heard", "killed", "pipe", "process", "ready", "stack", "started", "stuck")
+
+    def __init__(self, process: subprocess.Popen[bytes], pipe: int, stack: IO[bytes]) -> None:
+        self.process = process
+        self.pipe = pipe
+        self.stack = stack
+        self.started = self.heard = time.monotonic()
+        #: Since when it serves; 0.0: not yet.
+        self.ready = 0.0
+        #: Since when it is to end; 0.0: it is not.
+        self.ending = 0.0
+        #: When it was asked for its stack.
+        self.stuck = 0.0
+        self.killed = False
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def end(self) -> None:
+        self.ending = time.monotonic()
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.killed = True
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def forget(self) -> None:
+        os.close(self.pipe)
+        self.stack.close()
+
+
+class _Slot:
+    """One of the workers that there are to be."""
+
+    __slots__ = ("failures", "new", "not_before", "old", "worker")
+
+    def __init__(self) -> None:
+        self.worker: _Worker | None = None
+        #: While it is replaced: who is to come, and who is to go.
+        self.new: _Worker | None = None
+        self.old: _Worker | None = None
+        self.failures = 0
+        self.not_before = 0.0
+
+
+class Supervisor:
+    """Runs in the main thread of a process that does nothing else."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        sockets: Sequence[socket.socket],
+        workers: int,
+        worker_timeout: float = WORKER_TIMEOUT,
+    ) -> None:
+        """`command` is started `workers` times, with `sockets`, which listen already or will."""
+        self._command = list(command)
+        self._sockets = list(sockets)
+        self._worker_timeout = worker_timeout
+        self._slots = [_Slot() for _ in range(workers)]
+        self._rolling: deque[_Slot] = deque()
+        self._signals: deque[int] = deque()
+        self._ended_by = 0
+        self._code = 0
+        #: Whether any worker has ever served: until then a failure is the program's, and no other attempt is made.
+        self._served = False
+
+    def run(self) -> int:
+        """Until it is told to end, and all workers have. Returns the exit code; SIGTERM is passed on, as by uvicorn."""
+        logger.info("supervisor %d of %d workers", os.getpid(), len(self._slots))
+        woken, wake = socket.socketpair()
+        woken.setblocking(False)
+        wake.setblocking(False)
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+        before = {number: signal.signal(number, self._signalled) for number in numbers}
+        wake_before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        try:
+            # One first: what keeps it from serving would keep the others, and is said once.
+            self._slots[0].worker = self._start()
+            while not self._done():
+                self._listen(woken)
+                self._heed_signals()
+                self._reap()
+                self._look_at_the_late()
+                self._fill()
+                self._roll()
+        finally:
+            for worker in self._workers():
+                worker.kill()
+                worker.process.wait()
+                worker.forget()
+            signal.set_wakeup_fd(wake_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            woken.close()
+            wake.close()
+        logger.info("supervisor %d has ended", os.getpid())
+        if self._ended_by == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        return self._code
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def _workers(self) -> list[_Worker]:
+        return [worker for slot in self._slots for worker in (slot.worker, slot.new, slot.old) if worker is not None]
+
+    def _done(self) -> bool:
+        return bool(self._ended_by or self._code) and not self._workers()
+
+    # What happens.
+
+    def _start(self) -> _Worker:
+        read, write = os.pipe()
+        stack = tempfile.TemporaryFile()  # noqa: SIM115  # it is the worker's, for as long as that lives
+        passed = [write, stack.fileno(), *(listener.fileno() for listener in self._sockets)]
+        try:
+            process = subprocess.Popen(
+                self._command,
+                env={**os.environ, VARIABLE: ",".join(map(str, passed))},
+                stdin=subprocess.DEVNULL,
+                pass_fds=passed,
+                # Ctrl+C is the supervisor's to hear: it tells the workers.
+                process_group=0,
+            )
+        finally:
+            os.close(write)
+        os.set_blocking(read, False)
+        return _Worker(process, read, stack)
+
+    def _listen(self, woken: socket.socket) -> None:
+        pipes = {worker.pipe: worker for worker in self._workers()}
+        # poll() has no limit on the numbers of descriptors.
+        poll = select.poll()
+        for descriptor in (woken.fileno(), *pipes):
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(TICK * 1000):
+            if descriptor == woken.fileno():
+                with contextlib.suppress(BlockingIOError):
+                    woken.recv(4096)
+                continue
+            self._hear(pipes[descriptor])
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            said = os.read(worker.pipe, 65_536)
+        except BlockingIOError:
+            return
+        if not said:
+            # It is about to be gone; do not come back at once for that.
+            time.sleep(0.01)
+            return
+        worker.heard = time.monotonic()
+        if READY in said and not worker.ready:
+            worker.ready = worker.heard
+            self._served = True
+
+    def _heed_signals(self) -> None:
+        while self._signals:
+            number = self._signals.popleft()
+            if number == signal.SIGHUP and not self._ended_by:
+                logger.info("SIGHUP: the workers are replaced one by one")
+                self._rolling = deque(slot for slot in self._slots if slot.worker is not None)
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self._told_to_end(number)
+
+    def _told_to_end(self, number: int) -> None:
+        if self._ended_by:
+            logger.warning("%s again: the workers are killed", signal.Signals(number).name)
+            for worker in self._workers():
+                worker.kill()
+            return
+        self._ended_by = number
+        self._end_all()
+
+    def _end_all(self) -> None:
+        self._rolling.clear()
+        for listener in self._sockets:
+            # Whoever knocks is to be refused when the last worker has closed its own.
+            listener.close()
+        for worker in self._workers():
+            if not worker.ending:
+                worker.end()
+
+    def _reap(self) -> None:
+        for slot in self._slots:
+            for place in ("worker", "new", "old"):
+                worker: _Worker | None = getattr(slot, place)
+                if worker is not None and worker.process.poll() is not None:
+                    worker.forget()
+                    setattr(slot, place, None)
+                    if not (self._ended_by or self._code):
+                        self._ended(slot, place, worker)
+
+    def _ended(self, slot: _Slot, place: str, worker: _Worker) -> None:
+        how = _how(worker.process.returncode)
+        if place == "old":
+            logger.info("worker %d has ended", worker.pid)
+        elif place == "new":
+            logger.error("worker %d, which was to replace another, %s; the others stay as they are", worker.pid, how)
+            self._rolling.clear()
+        elif not self._served:
+            logger.error("the first worker %s before it served anybody", how)
+            self._code = worker.process.returncode if worker.process.returncode > 0 else FAILED
+            self._end_all()
+        else:
+            settled = worker.ready and time.monotonic() - worker.ready >= SETTLED
+            slot.failures = 0 if settled else slot.failures + 1
+            # One that has served is missed; only one that does so again and again is not worth the hurry.
+            hurry = worker.ready and slot.failures <= 1
+            delay = 0.0 if hurry else min(FIRST_DELAY * 2 ** (slot.failures - 1), LONGEST_DELAY)
+            slot.not_before = time.monotonic() + delay
+            again = f" in {delay:g} s" if delay else ""
+            logger.error("worker %d %s; another is started%s", worker.pid, how, again)
+
+    # What is to be done.
+
+    def _look_at_the_late(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers():
+            if worker.killed:
+                continue
+            if worker.stuck:
+                if now - worker.stuck >= STACK_TIME:
+                    worker.stack.seek(0)
+                    stack = worker.stack.read(MAX_STACK).decode("utf-8", "replace").strip()
+                    silent = now - worker.heard
+                    logger.error("worker %d has stood still for %.0f s, and is killed. %s", worker.pid, silent, stack)
+                    worker.kill()
+            elif worker.ready and now - worker.heard > self._worker_timeout:
+                worker.stuck = now
+                worker.signal(STACK_SIGNAL)
+            elif not worker.ready and now - worker.started > START_TIMEOUT:
+                logger.error("worker %d does not serve after %g s, and is killed", worker.pid, START_TIMEOUT)
+                worker.kill()
+            elif worker.ending and now - worker.ending > END_TIMEOUT:
+                logger.error("worker %d has not ended in %g s, and is killed", worker.pid, END_TIMEOUT)
+                worker.kill()
+
+    def _fill(self) -> None:
+        if self._ended_by or self._code or not self._served:
+            return
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.worker is None and slot.new is None and now >= slot.not_before:
+                slot.worker = self._start()
+
+    def _roll(self) -> None:
+        """One after the other: the next serves before the last is told to end, and that one has ended before the next
+        but one is started."""
+        if not self._rolling:
+            return
+        slot = self._rolling[0]
+        if slot.new is not None:
+            if slot.new.ready:
+                slot.old, slot.worker, slot.new = slot.worker, slot.new, None
+                if slot.old is not None:
+                    slot.old.end()
+                self._rolling.popleft()
+        elif all(other.old is None for other in self._slots):
+            slot.new = self._start()
+
+
+def _how(code: int) -> str:
+    """What its exit code says of a process' end."""
+    if code >= 0:
+        return f"has ended with {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
