@@ -226,7 +226,7 @@ async def test_with_a_gap_it_is_worth_nothing() -> None:
         assert not namespace.inherited[0].log.sessions
         inherit(namespace, Inherit("/", "whole", 2, {}, [session], packets[:2]))
         (given, *missed) = give_inherited(namespace, "pid", None)
-        assert given["sid"] == "sid"
+        assert given.sid == "sid"
         assert len(missed) == 2
 
 
@@ -242,3 +242,87 @@ async def test_given_to_one_and_left_to_another() -> None:
         assert await reader.connect(second)
         await turns()
         assert reader.pid not in third._main.inherited[0].log.sessions
+
+
+async def test_an_heir_that_closes_is_not_waited_for_and_another_one_is_found() -> None:
+    async with three() as (_, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        second.emit("e", 1)
+        await turns()
+        buses[1].reading = buses[2].reading = False
+        closing = asyncio.ensure_future(first.close())
+        cluster = first._cluster
+        assert cluster is not None
+        await until(lambda: cluster._leaving is not None)
+        heir, other = (second, third) if cluster._heir == buses[1].node else (third, second)
+        assert heir._cluster is not None
+        heir._cluster.begin_closing()
+        await until(lambda: cluster._heir == buses[[second, third].index(other) + 1].node)
+        buses[1].reading = buses[2].reading = True
+        await closing
+        await until(lambda: other.of("/").inherited)
+        reader.client.take()
+        assert await reader.connect(other)
+        assert reader.events == [["e", 1]]
+
+
+async def test_all_close_at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is left to leave anything to, and nobody waits for it."""
+    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 1000.0)
+    async with three() as (_, buses, servers):
+        for io in servers:
+            await Reader().connect(io)
+        for io in servers:
+            # What `close` begins with, before it takes its time to end sessions.
+            io._cluster.begin_closing()  # type: ignore[union-attr]
+        await turns()
+        for bus in buses:
+            bus.reading = False
+        await asyncio.wait_for(asyncio.gather(*(io.close() for io in servers)), 20)
+        assert not any(io.of("/").inherited for io in servers)
+    assert "could be left" not in caplog.text
+
+
+async def test_the_same_left_by_two() -> None:
+    async with three() as (_, _buses, (first, _second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        for number in range(4):
+            first.emit("e", number)
+        await reader.drop()
+        reader.events.clear()
+        first.emit("e", 4)
+        log = first.of("/").log
+        assert log is not None
+        records = list(estate_of(first.of("/"), {}, 1))
+        for record in [*records[:3], *records, *records[2:]]:
+            inherit(third.of("/"), record)
+        (left,) = third.of("/").inherited
+        assert [entry.number for entry in left.log.entries] == [1, 2, 3, 4, 5]
+
+
+async def test_a_room_that_cannot_travel_costs_its_session_alone() -> None:
+    async with three() as (_, buses, (first, second, third)):
+        good, bad = Reader(), Reader()
+        await good.connect(first)
+        await bad.connect(first)
+        bad.socket(first).join("half a character: \ud800")
+        await left_by(first, second, third)
+        assert counts(first)["fault.data_not_shared"] == 1
+        assert await good.connect(second)
+        assert not await bad.connect(second)
+        assert buses[0].health().status == "down"
+
+
+async def test_a_close_that_is_cancelled_closes_the_bus() -> None:
+    async with three() as (_, buses, (first, _second, _third)):
+        await Reader().connect(first)
+        buses[1].reading = buses[2].reading = False
+        closing = asyncio.ensure_future(first.close())
+        await until(lambda: first._cluster._leaving is not None)  # type: ignore[union-attr]
+        closing.cancel()
+        await asyncio.wait((closing,))
+        assert closing.cancelled()
+        assert buses[0].health().status == "down"
+        assert not first._cluster.is_open  # type: ignore[union-attr]

@@ -52,6 +52,19 @@ async def test_what_cannot_be_sent_is_sent_to_nobody() -> None:
         assert await packets(here, there) == [[], []]
 
 
+async def test_what_cannot_be_sent_is_not_waited_for() -> None:
+    """By a server that a client moves to: it asks whether it has got all that this one has sent."""
+    async with two() as (first, second):
+        with pytest.raises(EncodeError):
+            first.to("half a character: \ud800").emit("e")
+        first.emit("e")
+        here, there = first._cluster, second._cluster
+        assert here is not None
+        assert there is not None
+        assert here.seen[here.bus.node] == 1
+        await until(lambda: not there.is_behind(here.seen))
+
+
 async def test_nothing_is_decoded_for_a_room_without_members(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[EncodedEvent] = []
     check = EncodedEvent.check

@@ -232,6 +232,16 @@ async def test_what_another_server_may_not_know() -> None:
         assert remote.data == {"1": [2, b"x"]}
 
 
+async def test_data_with_half_a_character_is_left_out_and_its_socket_is_not() -> None:
+    async with three() as (_, _buses, (first, second, _third)):
+        _, socket = joined(second)
+        socket.data["name"] = "half: \ud800"
+        (found,) = await asyncio.wait_for(first.fetch_sockets(), 20)
+        assert found.id == socket.id
+        assert found.data is None
+        assert counts(second)["fault.data_not_shared"] == 1
+
+
 async def test_a_handshake_that_is_shared() -> None:
     async with three(share_handshake=True) as (_, _buses, (first, second, _third)):
         client = Client(second, cookie="a=1")

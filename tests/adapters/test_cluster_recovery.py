@@ -259,6 +259,50 @@ async def test_a_session_that_nobody_has() -> None:
         assert reader.pid != first_pid
 
 
+async def test_a_client_that_goes_while_its_session_comes() -> None:
+    async with three() as (_, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        first.emit("e", 1)
+        await turns()
+        await reader.drop()
+        first.emit("e", 2)
+        buses[0].reading = False
+        auth = {"pid": reader.pid, "offset": reader.offset}
+        reader.client = Client(second)
+        reader.client.send("40" + json.dumps(auth))
+        await turns()
+        reader.client.drop()
+        await turns()
+        buses[0].reading = True
+        await turns()
+        assert await reader.connect(third)
+        assert reader.events == [["e", 1], ["e", 2]]
+
+
+async def test_nothing_is_left_of_a_session_that_does_not_come() -> None:
+    before = asyncio.all_tasks()
+    async with three() as (_, buses, (_first, second, _third)):
+        buses[0].reading = False
+        client = Client(second)
+        client.send("40" + json.dumps({"pid": "x" * 20, "offset": "o"}))
+        await turns()
+        await asyncio.wait_for(second.close(), 20)
+        await until(lambda: not second._cluster._tasks)  # type: ignore[union-attr]
+    await until(lambda: not [task for task in asyncio.all_tasks() - before if not task.done()])
+
+
+async def test_the_search_is_none_of_the_middlewares_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duplexio.adapters.cluster_adapter.SEARCH_SECONDS", 0.5)
+    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 0.1)
+    async with three(middleware_timeout=0.1) as (_, buses, (_first, second, _third)):
+        buses[0].reading = False
+        reader = Reader()
+        reader.pid = "x" * 20
+        assert not await reader.connect(second)
+        assert counts(second).get("middleware_timeouts", 0) == 0
+
+
 async def test_a_server_that_stands_still_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duplexio.adapters.cluster_adapter.SEARCH_SECONDS", 0.1)
     monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -134,6 +135,99 @@ async def test_nothing_is_received_of_who_is_not_seen(tmp_path: Path) -> None:
                 assert end.unseen == []
 
 
+async def test_who_ends_before_the_answer_is_not_kept(tmp_path: Path) -> None:
+    """What it has said already is waiting to be read: nobody would see by that that it has ended."""
+    directory = tmp_path / "run"
+    async with ends(lambda: UnixBus(directory), 1) as (end,):
+        assert isinstance(end.bus, UnixBus)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(directory / "peer.bus"))
+        listener.listen()
+        listener.setblocking(False)
+        with listener, connected(end.bus) as raw:
+            raw.sendall(greeting("peer.1", "peer") + b"".join(frame("c", b"early")))
+            back, _ = await asyncio.get_running_loop().sock_accept(listener)
+            await asyncio.sleep(0.05)
+            back.close()
+            (directory / "peer.bus").unlink()
+            await ended(raw)
+        assert not end.bus._incoming
+        assert end.messages == []
+
+
+async def test_who_ends_when_it_was_just_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first write fails. Whoever has the tag next is found all the same."""
+    monkeypatch.setattr("duplexio.adapters.unix.SCAN_SECONDS", 0.05)
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(directory / "worker.bus"))
+    listener.listen()
+    user = os.geteuid()
+    asked = 0
+
+    def dies_when_it_is_found() -> int:
+        # The second time is between connecting and writing; the first is for the directory.
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            listener.close()
+        return user
+
+    monkeypatch.setattr(os, "geteuid", dies_when_it_is_found)
+    first = End(UnixBus(directory, "first"))
+    first.start()
+    assert asked > 1
+    async with ends(lambda: UnixBus(directory, "worker"), 1) as (second,):
+        await until(lambda: second.bus.node in first.nodes, "the next one of this name is found")
+    await first.bus.close()
+
+
+async def test_who_answers_in_anothers_name(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    async with ends(lambda: UnixBus(directory), 2) as (first, second):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(directory / "other.bus"))
+            listener.listen()
+            listener.setblocking(False)
+            loop = asyncio.get_running_loop()
+            back, _ = await loop.sock_accept(listener)
+            with back:
+                await loop.sock_sendall(back, greeting(second.bus.node, "other"))
+                await ended(back)
+            first.bus.publish("c", b"for the second", second.bus.node)
+            await until(lambda: second.of(first.bus.node) == [b"for the second"], "who has the name gets it")
+
+
+async def test_without_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can be connected to: what was received is not lost for it, and it is tried again."""
+    monkeypatch.setattr("duplexio.adapters.unix.SCAN_SECONDS", 0.05)
+    directory = tmp_path / "run"
+    async with ends(lambda: UnixBus(directory), 1) as (end,):
+        assert isinstance(end.bus, UnixBus)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(directory / "passing"))
+        listener.listen()
+        listener.setblocking(False)
+        with listener, connected(end.bus) as raw:
+            await until(lambda: end.bus._ungreeted, "it is accepted")  # type: ignore[attr-defined]
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            # The lowest that is free.
+            os.close(free := os.dup(0))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+            try:
+                raw.sendall(greeting("peer.1", "peer") + b"".join(frame("c", b"early")))
+                await until(lambda: end.counts["fault.bus_failed"], "it is told")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            (directory / "passing").rename(directory / "peer.bus")
+            loop = asyncio.get_running_loop()
+            back, _ = await asyncio.wait_for(loop.sock_accept(listener), 20)
+            with back:
+                await loop.sock_sendall(back, greeting("peer.1", "peer"))
+                await until(lambda: end.messages == [("peer.1", "c", b"early")], "it arrives when that is over")
+
+
 async def test_who_does_not_answer_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duplexio.adapters.unix.GREETING_SECONDS", 0.1)
     directory = tmp_path / "run"
@@ -260,6 +354,20 @@ async def test_files_that_are_no_sockets_are_left_alone(tmp_path: Path) -> None:
     async with ends(lambda: UnixBus(directory), 2):
         pass
     assert sorted(os.listdir(directory)) == ["a.sock", "notes.txt"]
+
+
+async def test_a_tag_that_another_one_has(tmp_path: Path) -> None:
+    """They would take the name from each other, for ever."""
+    directory = tmp_path / "run"
+    first, second = End(UnixBus(directory, "one")), End(UnixBus(directory, "one"))
+    first.start()
+    with pytest.raises(ConfigurationError, match="another worker"):
+        second.start()
+    await asyncio.sleep(0.05)
+    assert not first.counts.snapshot()
+    await first.bus.close()
+    second.start()
+    await second.bus.close()
 
 
 async def test_a_tag_of_ones_own(tmp_path: Path) -> None:

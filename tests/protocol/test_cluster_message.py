@@ -22,6 +22,7 @@ from duplexio.protocol.cluster_message import (
     Inherit,
     Join,
     Leave,
+    MovedSession,
     Record,
     Recover,
     Reply,
@@ -30,6 +31,7 @@ from duplexio.protocol.cluster_message import (
     decode,
     encode,
     plain,
+    read_session,
 )
 
 RECORDS: list[Record] = [
@@ -85,6 +87,62 @@ def test_what_is_none(body: bytes) -> None:
         decode(body)
 
 
+BELOW_NOTHING: list[Record] = [
+    Hello(-1),
+    Beat(-(2**63)),
+    Broadcast("/", [], [], 0, b"[]", [], number=-1),
+    Reply(1, 1, [], -1),
+    Inherit("/", "e", -1, {}, [], []),
+    Inherit("/", "e", 1, {"n": -1}, [], []),
+    Inherit("/", "e", 1, {}, [], [(-1, 0.0, [], [], None, 0, b"[]", [])]),
+    Inherit("/", "e", 1, {}, [("p", "s", [], None, -1, 0.0, None)], []),
+]
+
+
+@pytest.mark.parametrize("record", BELOW_NOTHING, ids=range(len(BELOW_NOTHING)))
+def test_what_is_counted_is_not_below_nothing(record: Record) -> None:
+    with pytest.raises(ClusterMessageError):
+        decode(encode(record))
+
+
+MOVED = {"sid": "s", "rooms": ["r"], "data": {"b": b"\x00"}, "seen": {"n": 3}, "age": 0.5}
+CARRIED = [["n", 3], 0, b'["e"]', [b"\xff"]]
+
+
+def test_a_session_there_and_back() -> None:
+    session = MovedSession("s", ["r"], {"b": b"\x00"}, {"n": 3}, 0.5)
+    missed = [(("n", 3), 0, b'["e"]', [b"\xff"]), (None, 1, b"4", [])]
+    reply = decode(encode(Reply(1, 3, [session, *missed])))
+    assert isinstance(reply, Reply)
+    assert read_session(reply.values) == (session, missed)
+    assert read_session([session, *missed]) == (session, missed), "one that stays here"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [],
+        [1],
+        [{**MOVED, "seen": {"n": float("inf")}}],
+        [{**MOVED, "seen": {"n": -1}}],
+        [{**MOVED, "rooms": [1]}],
+        [{**MOVED, "rooms": "text"}],
+        [{**MOVED, "age": "long"}],
+        [MOVED, None],
+        [MOVED, CARRIED[:3]],
+        # As a number of bytes, it would be as many zeros.
+        [MOVED, [None, 0, 2**40, []]],
+        [MOVED, [None, 0, b"[]", "text"]],
+        [MOVED, [None, 0, b"[]", [1]]],
+        [MOVED, [["n", -1], 0, b"[]", []]],
+        [MOVED, [["n", 1, 1], 0, b"[]", []]],
+    ],
+)
+def test_a_session_that_is_none(answers: list[Any]) -> None:
+    with pytest.raises(ClusterMessageError):
+        read_session(answers)
+
+
 def test_another_version_is_told() -> None:
     with pytest.raises(ClusterMessageError, match="same version"):
         decode(b"\x02" + encode(Beat())[1:])
@@ -122,3 +180,10 @@ def nested(depth: int) -> list[Any]:
 def test_what_cannot_travel(value: Any) -> None:
     with pytest.raises(EncodeError):
         encode(ServerEvent(-1, "e", plain([value])))
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, [b"", {"a": ["x\ud800y"]}]])
+def test_half_a_character_is_refused_by_itself(value: Any) -> None:
+    """Not only together with the record that it is in, and with all that is good in that."""
+    with pytest.raises(EncodeError):
+        plain(value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +53,8 @@ CHANNEL = "cluster"
 LEAVING_SECONDS = 5.0
 #: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
 MAX_SEEN = 1000
+#: Sessions on their way to this server that are waited for though their clients may have gone again meanwhile.
+MAX_TASKS = 1000
 
 
 class Gathering(Protocol):
@@ -97,6 +99,12 @@ class Cluster:
         self._beat_timer: asyncio.TimerHandle | None = None
         self._requests: dict[int, Gathering] = {}
         self._request = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: Servers that have said that they close; whether this one does; and to whom it leaves its sessions just now.
+        self._closing_nodes: set[str] = set()
+        self._is_closing = False
+        self._heir = ""
+        self._leaving: asyncio.Timeout | None = None
         #: How many events of each server have come, this one's own included.
         self.seen: dict[str, int] = {}
         self._handlers: dict[type, Callable[[str, Any], None]] = {
@@ -134,39 +142,78 @@ class Cluster:
         self._loop = hub.loop
         self.bus.start(self, self._limits, hub.reporter)
         self.is_open = True
+        self._is_closing = False
         self.seen.setdefault(self.bus.node, 0)
         self.publish(Hello())
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
+
+    def begin_closing(self) -> None:
+        """Tells the others that this server is about to close, so that none of them leaves its sessions to it."""
+        if self.is_open and not self._is_closing:
+            self._is_closing = True
+            self.publish(self._beat_now())
 
     async def close(self) -> None:
         """Says goodbye, and closes the bus. Whoever waits for an answer gets what came. Idempotent."""
         if not self.is_open:
             return
-        await self._leave_sessions()
+        self.begin_closing()
+        try:
+            await self._leave_sessions()
+        finally:
+            await self._close_bus()
+
+    async def _close_bus(self) -> None:
         self.publish(Bye())
         self.is_open = False
         if self._beat_timer is not None:
             self._beat_timer.cancel()
+        for task in self._tasks:
+            task.cancel()
         try:
             await self.bus.close()
         finally:
             for node in self.nodes.names:
                 self.nodes.lost(node, "this server has closed")
 
+    @property
+    def _heirs(self) -> list[str]:
+        """Servers that sessions can be left to."""
+        return [node for node in self.nodes.names if node not in self._closing_nodes]
+
     async def _leave_sessions(self) -> None:
         """Leaves the sessions of clients that are to come back to one of the others."""
-        heirs = self.nodes.names
-        if self.alone or not heirs:
-            return
-        heir = secrets.choice(heirs)
-        try:
-            async with asyncio.timeout(LEAVING_SECONDS):
-                for namespace in list(self._hub.namespaces.values()):
-                    for record in estate_of(namespace, self.seen, self._limits.max_message // 4):
-                        self.publish(record, heir)
-                        await self.bus.drain()
-        except TimeoutError:
-            self._hub.reporter.warning(f"not all sessions could be left to another server in {LEAVING_SECONDS:g} s")
+        deadline = self._loop.time() + LEAVING_SECONDS
+        while not self.alone and (heirs := self._heirs):
+            self._heir = secrets.choice(heirs)
+            try:
+                async with asyncio.timeout_at(deadline) as self._leaving:
+                    await self._leave_to(self._heir)
+            except TimeoutError:
+                if self._heir in self._heirs:
+                    text = f"not all sessions could be left to another server in {LEAVING_SECONDS:g} s"
+                    self._hub.reporter.warning(text)
+                    return
+            finally:
+                self._leaving = None
+            if self._heir in self._heirs:
+                return
+            # It has gone, or is closing, too: what it got is lost with it.
+
+    async def _leave_to(self, heir: str) -> None:
+        for namespace in list(self._hub.namespaces.values()):
+            for record in estate_of(namespace, self.seen, self._limits.max_message // 4):
+                if heir not in self._heirs:
+                    return
+                try:
+                    self.publish(record, heir)
+                except EncodeError as error:
+                    self._hub.reporter.fault("data_not_shared", "session", f"some cannot be left behind: {error}")
+                await self.bus.drain()
+
+    def _heir_goes(self, node: str) -> None:
+        if node == self._heir and self._leaving is not None and not self._leaving.expired():
+            self._leaving.reschedule(self._loop.time())
 
     def health(self) -> dict[str, Any]:
         """The state of the bus, and how many other servers are there."""
@@ -205,11 +252,14 @@ class Cluster:
         """Sends a record to all others, or to one. Raises EncodeError; False: not everybody gets it."""
         return self.is_open and self.bus.publish(CHANNEL, cluster_message.encode(record), to)
 
+    @property
     def next_number(self) -> int:
-        """The number of the next event of this server's that is sent to all."""
-        node = self.bus.node
-        self.seen[node] = number = self.seen[node] + 1
-        return number
+        """The number of the next event of this server's that is sent to all; `counted` is told when it was sent."""
+        return self.seen[self.bus.node] + 1
+
+    def counted(self, number: int) -> None:
+        """Its events are so many now. One that could not be encoded is none: the others would wait for it."""
+        self.seen[self.bus.node] = number
 
     @contextmanager
     def request(self) -> Iterator[tuple[int, FanIn]]:
@@ -227,6 +277,16 @@ class Cluster:
             yield number
         finally:
             del self._requests[number]
+
+    async def to_its_end(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Waits for it. Cancelling only stops the waiting: what another server gives away has to arrive here."""
+        task = self._loop.create_task(coroutine)
+        if len(self._tasks) >= MAX_TASKS or not self.is_open:
+            await task
+            return
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
 
     def ask(self, record: Ask | Fetch | ServerEvent | Recover, answers: Gathering) -> None:
         """Sends a request. Raises EncodeError. One that is too large reaches nobody, and nobody is waited for."""
@@ -287,6 +347,8 @@ class Cluster:
     def _went(self, node: str, reason: str) -> None:
         if self.is_open:
             self._hub.reporter.note(f"the server {node} has gone: {reason}; others now: {len(self.nodes)}")
+        self._closing_nodes.discard(node)
+        self._heir_goes(node)
         for answers in list(self._requests.values()):
             answers.gave_up(node)
 
@@ -295,10 +357,13 @@ class Cluster:
         self.publish(self._beat_now(), sender)
 
     def _beat_now(self) -> Beat:
-        return Beat(self.seen.setdefault(self.bus.node, 0))
+        return Beat(self.seen.setdefault(self.bus.node, 0), self._is_closing)
 
     def _beat(self, sender: str, record: Beat) -> None:
         self._saw(sender, record.number)
+        if record.closing and sender not in self._closing_nodes:
+            self._closing_nodes.add(sender)
+            self._heir_goes(sender)
 
     def _bye(self, sender: str, record: Bye) -> None:
         self.nodes.lost(sender, "it is closing")

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from duplexio.adapters.session_transfer import SessionSearch, give_inherited, read_session, take_session
-from duplexio.errors import AckTimeout, EncodeError, SocketPacketError
+from duplexio.adapters.session_transfer import SessionSearch, give_inherited, take_session
+from duplexio.errors import AckTimeout, EncodeError, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import LocalAdapter
 from duplexio.hub.targets import Flags, Targets
@@ -65,7 +65,7 @@ class ClusterAdapter:
             self.local.broadcast(event, args, targets, flags)
             return
         encoded = EncodedEvent.of(self.namespace, event, args)
-        number = cluster.next_number()
+        number = cluster.next_number
         if not cluster.alone:
             cluster.publish(
                 Broadcast(
@@ -80,6 +80,7 @@ class ClusterAdapter:
                     number,
                 )
             )
+        cluster.counted(number)
         self.local.deliver(encoded, targets, flags, (cluster.bus.node, number))
 
     async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
@@ -169,6 +170,9 @@ class ClusterAdapter:
         return fan_in.answers
 
     async def bring_session(self, pid: str, offset: str | None) -> None:
+        await self._cluster.to_its_end(self._bring_session(pid, offset))
+
+    async def _bring_session(self, pid: str, offset: str | None) -> None:
         found = give_inherited(self.namespace, pid, offset)
         if not found and not self._cluster.alone:
             search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)
@@ -177,16 +181,13 @@ class ClusterAdapter:
                 found = await search.wait(SEARCH_SECONDS)
         if not found:
             return
-        session = read_session(found)
-        if session is None:
-            self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, "a session that cannot be read")
-            return
-        await self._catch_up(session.seen)
         try:
-            take_session(self.namespace, pid, offset, session)
+            session, missed = cluster_message.read_session(found)
+            await self._catch_up(session.seen)
+            take_session(self.namespace, pid, offset, session, missed)
             # A server that closes just now may have left it to a third one, as well as given it to this one.
             self._cluster.publish(Taken(self.namespace.name, pid))
-        except (EncodeError, SocketPacketError) as error:
+        except (EncodeError, ProtocolError) as error:
             self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, f"a session that cannot be: {error}")
 
     async def _catch_up(self, seen: Mapping[str, int]) -> None:
@@ -214,7 +215,9 @@ def _is_record(answer: object) -> bool:
     return (
         isinstance(answer, dict)
         and answer.keys() >= {"id", "handshake", "rooms", "data"}
+        and isinstance(answer["id"], str)
         and isinstance(answer["rooms"], list)
+        and all(isinstance(room, str) for room in answer["rooms"])
         and isinstance(answer["handshake"], dict)
         and answer["handshake"].keys() == _HANDSHAKE
     )

@@ -91,7 +91,8 @@ def _told_packet(namespace: Namespace, log: Log, entry: Entry) -> tuple[Any, ...
 def _told_session(namespace: Namespace, pid: str, session: Session) -> tuple[Any, ...]:
     away = namespace.hub.loop.time() - session.left_at
     data = cluster_message.plain(session.data)
-    return (pid, session.sid, list(session.rooms), data, session.began, away, session.came_with)
+    rooms = cluster_message.plain(list(session.rooms))
+    return (pid, session.sid, rooms, data, session.began, away, session.came_with)
 
 
 def inherit(namespace: Namespace, record: Inherit) -> None:
@@ -107,6 +108,9 @@ def inherit(namespace: Namespace, record: Inherit) -> None:
         del namespace.inherited[:-MAX_INHERITED]
         namespace.hub.wheel.call_later(own.duration + 1, lambda: _forget_expired(namespace))
     for number, age, rooms, except_, origin, form, text, attachments in record.packets:
+        if number <= left.log.newest:
+            # Two have left it: the server itself, and one that closed while it was being left to that one.
+            continue
         encoded = EncodedEvent(namespace, form, text, attachments)
         encoded.check()
         targets = Targets(frozenset(rooms), frozenset(except_))

@@ -9,38 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from duplexio.errors import EncodeError, SocketPacketError
 from duplexio.hub.encoded_event import EncodedEvent
-from duplexio.hub.recovery import Entry, Log, Origin, Session
+from duplexio.hub.recovery import Entry, Log, Session
 from duplexio.hub.targets import Targets
 from duplexio.protocol import cluster_message
-from duplexio.types import Room
+from duplexio.protocol.cluster_message import CarriedEvent, MovedSession
 
 if TYPE_CHECKING:
     from duplexio.hub.namespace import Namespace
 
-__all__ = ["Moved", "SessionSearch", "give_inherited", "give_session", "read_session", "take_session"]
+__all__ = ["SessionSearch", "give_inherited", "give_session", "take_session"]
 
 #: How far behind another server may be: one that was for longer was not heard of, and not asked.
 LAG_SECONDS = 30.0
-#: An event on the way: its origin, or None, and its form, text and attachments.
-Carried = tuple[Origin | None, int, bytes, list[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A session as it came from another server."""
-
-    sid: str
-    rooms: frozenset[Room]
-    data: Any
-    seen: Mapping[str, int]
-    #: How long ago that was, in seconds.
-    age: float
-    missed: list[Carried]
 
 
 def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
@@ -74,13 +58,8 @@ def _give(
         return []
     session = restored.session
     try:
-        first = {
-            "sid": session.sid,
-            "rooms": list(session.rooms),
-            "data": cluster_message.plain(session.data),
-            "seen": dict(seen),
-            "age": age,
-        }
+        rooms, data = cluster_message.plain([list(session.rooms), session.data])
+        first = MovedSession(session.sid, rooms, data, dict(seen), age)
         missed = [_carried(namespace, log, entry) for entry in log.missed_entries(restored.after, session.rooms)]
     except (EncodeError, SocketPacketError) as error:
         log.keep(pid, session)
@@ -89,27 +68,14 @@ def _give(
     return [first, *missed]
 
 
-def _carried(namespace: Namespace, log: Log, entry: Entry) -> Carried:
+def _carried(namespace: Namespace, log: Log, entry: Entry) -> CarriedEvent:
     encoded = EncodedEvent.of_stored(namespace, entry.packet, log.offset_of(entry))
     return entry.origin, encoded.form, encoded.text, list(encoded.attachments)
 
 
-def read_session(answers: list[Any]) -> Moved | None:
-    """What `give_session` gave, checked; None where it is something else."""
-    first, *rest = answers
-    try:
-        seen = {str(node): int(number) for node, number in first["seen"].items()}
-        rooms = frozenset(map(str, first["rooms"]))
-        missed = [
-            (None if origin is None else (str(origin[0]), int(origin[1])), int(form), bytes(text), list(attachments))
-            for origin, form, text, attachments in rest
-        ]
-        return Moved(str(first["sid"]), rooms, first["data"], seen, float(first["age"]), missed)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return None
-
-
-def take_session(namespace: Namespace, pid: str, offset: str | None, moved: Moved) -> None:
+def take_session(
+    namespace: Namespace, pid: str, offset: str | None, moved: MovedSession, missed: list[CarriedEvent]
+) -> None:
     """Puts it into the log of this server, where whoever restores it finds it."""
     log = namespace.log
     assert log is not None
@@ -117,14 +83,15 @@ def take_session(namespace: Namespace, pid: str, offset: str | None, moved: Move
     # Before anything is stored for it alone: that has numbers above all that the client may have got already.
     began = log.number
     since = now - moved.age - LAG_SECONDS
-    missed = [*moved.missed, *(_carried(namespace, log, entry) for entry in log.unseen(moved.seen, moved.rooms, since))]
+    rooms = frozenset(moved.rooms)
+    missed = [*missed, *(_carried(namespace, log, entry) for entry in log.unseen(moved.seen, rooms, since))]
     own = Targets(rooms=frozenset((moved.sid,)))
     for _origin, form, text, attachments in missed:
         encoded = EncodedEvent(namespace, form, text, attachments)
         encoded.check()
         packet = encoded.packet(True, offset=log.next_offset())
         log.store(packet, own, now)
-    log.keep(pid, Session(moved.sid, moved.rooms, moved.data, began, now, offset))
+    log.keep(pid, Session(moved.sid, rooms, moved.data, began, now, offset))
 
 
 class SessionSearch:

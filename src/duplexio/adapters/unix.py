@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 
 from duplexio.adapters.bus import BusHealth, BusLimits, Receiver
-from duplexio.adapters.unix_files import check_directory, inode, is_ours, remove
+from duplexio.adapters.unix_files import check_directory, inode, is_ours, listens, remove
 from duplexio.adapters.unix_frames import READ_BYTES, frame
 from duplexio.adapters.unix_links import TAG, In, Out
 from duplexio.errors import ConfigurationError
@@ -93,7 +93,11 @@ class UnixBus:
         return not self._peers
 
     def start(self, receiver: Receiver, limits: BusLimits, reporter: Reporter) -> None:
-        """See `Bus.start`. Raises ConfigurationError for a directory that is not safe, or whose name is too long."""
+        """See `Bus.start`.
+
+        Raises ConfigurationError for a directory that is not safe, or whose name is too long, and for a tag that
+        another worker has.
+        """
         if self._node and not self._loop.is_closed():
             raise ConfigurationError("one bus is one server's: this one was started already")
         self.abandon()
@@ -106,6 +110,8 @@ class UnixBus:
             raise ConfigurationError(
                 f"the path {self._path(self.tag)} is too long for a socket: {MAX_PATH} bytes at most"
             )
+        if listens(self._path(self.tag)):
+            raise ConfigurationError(f"tag={self.tag!r}: another worker that runs in {self.directory} has this tag")
         self._dropped = 0
         self._closing = False
         self._listen()
@@ -171,7 +177,12 @@ class UnixBus:
     def _open(self, tag: str) -> None:
         """Opens the connection to another worker. Connecting by a path takes no time."""
         path = self._path(tag)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            # Of descriptors, as a rule; tried again soon.
+            self._reporter.fault("bus_failed", tag, f"a connection could not be opened: {error}")
+            return
         sock.setblocking(False)
         before = inode(path)
         try:
@@ -189,7 +200,9 @@ class UnixBus:
             self._reporter.fault("bus_stranger", tag, "the socket is another user's; not connected")
             sock.close()
             return
-        self._opened[tag] = Out(self, tag, sock)
+        out = self._opened[tag] = Out(self, tag, sock)
+        # Afterwards: this may be its end already.
+        out.greet()
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -240,6 +253,11 @@ class UnixBus:
             self._opened[tag].writer.fail("another one has its tag")
         if tag not in self._opened:
             self._open(tag)
+
+    def _unanswered(self, tag: str) -> None:
+        """A connection has ended before it was answered: so does the other, of which nothing was received yet."""
+        for node in [node for node in self._incoming if node.startswith(tag + ".") and node not in self._peers]:
+            self._incoming.pop(node).close()
 
     def _lost(self, node: str, reason: str) -> None:
         """One of the two connections has ended: so does the other, when what came by it was read."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from duplexio.errors import ConfigurationError
 
-__all__ = ["check_directory", "inode", "is_ours", "remove"]
+__all__ = ["check_directory", "inode", "is_ours", "listens", "remove"]
 
 
 def check_directory(directory: Path) -> None:
@@ -38,6 +38,20 @@ def is_ours(sock: socket.socket) -> bool:
         # macOS: LOCAL_PEERCRED of SOL_LOCAL gives a struct xucred, whose second field it is.
         _, uid = struct.unpack("2I", sock.getsockopt(0, 1, 76)[:8])
     return bool(uid == os.geteuid())
+
+
+def listens(path: str) -> bool:
+    """Whether somebody listens there. Connecting by a path takes no time."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(path)
+        except BlockingIOError:
+            # One that has more to accept than it can just now.
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def inode(path: str) -> int:

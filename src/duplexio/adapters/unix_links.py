@@ -33,9 +33,12 @@ class Out:
         self._bus = bus
         self.writer = FrameWriter(bus._loop, sock, self._lost, bus._emptied)
         self._reader = FrameReader(MAX_GREETING, self._greeting, self._refused)
-        greeting = frame(GREETING, f"{bus._node}\n{bus.tag}".encode())
+
+    def greet(self) -> None:
+        """Says who this worker is, and waits for the answer."""
+        greeting = frame(GREETING, f"{self._bus._node}\n{self._bus.tag}".encode())
         self.writer.put(greeting, sum(map(len, greeting)))
-        bus._loop.add_reader(sock, self._read)
+        self._bus._loop.add_reader(self.writer.sock, self._read)
         self.writer.write()
 
     def _read(self) -> None:
@@ -47,7 +50,7 @@ class Out:
 
     def _greeting(self, channel: str, message: bytes) -> None:
         node = message.decode(errors="replace").partition("\n")[0]
-        if self.node or channel != GREETING or not node:
+        if self.node or channel != GREETING or not node.startswith(self.tag + "."):
             self._refused("bus_garbage", "no greeting of a worker")
             return
         self._bus._answered(self, node)
@@ -62,6 +65,8 @@ class Out:
             del self._bus._opened[self.tag]
         if self.node and self._bus._peers.get(self.node) is self:
             self._bus._lost(self.node, reason)
+        elif not self.node:
+            self._bus._unanswered(self.tag)
 
     def close(self) -> None:
         if self._bus._opened.get(self.tag) is self:

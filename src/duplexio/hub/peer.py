@@ -41,7 +41,7 @@ __all__ = ["Peer"]
 MAX_QUERY = 65_536
 #: How many of the namespaces that a client was taken out of are remembered: what it sent meanwhile comes soon.
 MAX_LEFT = 1000
-#: All that are issued have 20 characters.
+#: A secret has 20 characters, an offset has fewer.
 MAX_PID = 64
 
 
@@ -155,16 +155,19 @@ class Peer(PacketReader):
                 self._refuse(name, message, data, cause)
 
         try:
-            async with asyncio.timeout(hub.options.middleware_timeout):
+            async with asyncio.timeout(hub.options.middleware_timeout) as limit:
                 if namespace is None:
                     namespace = await hub.resolve(name, auth)
                 if namespace is None:
                     refuse("Invalid namespace", cause="invalid_namespace")
                     return
-                namespace.joining += 1
                 if self._has_moved(namespace, auth):
+                    # It has an end of its own: no middleware has taken that time.
+                    limit.reschedule(None)
                     await namespace.adapter.bring_session(auth["pid"], auth.get("offset"))
+                    limit.reschedule(hub.loop.time() + hub.options.middleware_timeout)
                 socket = self._make_socket(namespace, auth)
+                namespace.joining += 1
                 trusted = socket.recovered and namespace.trusts_recovered
                 for middleware in () if trusted else namespace._all_middlewares():
                     if is_async(middleware):
@@ -214,7 +217,9 @@ class Peer(PacketReader):
         if not isinstance(pid, str) or not isinstance(offset, str | None):
             return False
         # What is longer was never issued, and others are not asked for it.
-        return len(pid) <= MAX_PID and not namespace.log.knows(pid) and pid not in namespace.by_pid
+        if len(pid) > MAX_PID or (offset is not None and len(offset) > MAX_PID):
+            return False
+        return not namespace.log.knows(pid) and pid not in namespace.by_pid
 
     def _make_socket(self, namespace: Namespace, auth: Auth) -> Socket:
         issued = time.time()

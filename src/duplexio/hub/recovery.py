@@ -109,6 +109,11 @@ class Log:
         )
 
     @property
+    def newest(self) -> int:
+        """The number of the newest packet that is stored here; 0: none is."""
+        return self._entries[-1].number if self._entries else 0
+
+    @property
     def entries(self) -> list[Entry]:
         """All that is stored, in order."""
         return list(self._entries)

@@ -8,7 +8,7 @@ An event travels as the text its receivers get, with its attachments: who has no
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -21,12 +21,14 @@ __all__ = [
     "Beat",
     "Broadcast",
     "Bye",
+    "CarriedEvent",
     "Disconnect",
     "Fetch",
     "Hello",
     "Inherit",
     "Join",
     "Leave",
+    "MovedSession",
     "Record",
     "Recover",
     "Reply",
@@ -35,22 +37,26 @@ __all__ = [
     "decode",
     "encode",
     "plain",
+    "read_session",
 ]
 
 #: The format's; another is refused, so that two versions of this library do not misread each other.
 VERSION = b"\x01"
+#: What is counted from nothing; a number below it would be somebody's who means no good.
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """A server has come, and has sent so many events to all; who hears it answers with a `Beat`."""
 
-    number: int = 0
+    number: Count = 0
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A server is there, and has sent so many events to all."""
+    """A server is there, and has sent so many events to all; `closing`: nothing is to be left to it."""
 
-    number: int = 0
+    number: Count = 0
+    closing: bool = False
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -72,7 +78,7 @@ class Broadcast(msgspec.Struct, frozen=True, array_like=True, tag=4):
     volatile: bool = False
     compress: bool = True
     #: How many events this server has sent to all, with this one.
-    number: int = 0
+    number: Count = 0
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -146,20 +152,33 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, tag=11):
     request: int
     expected: int
     values: list[Any]
-    failed: int = 0
+    failed: Count = 0
 
 
 class Recover(msgspec.Struct, frozen=True, array_like=True, tag=12):
     """The session of a client that has come to another server is wanted, and what it missed.
 
-    Its answers are a mapping of `sid`, `rooms`, `data`, `seen`, how many events of each server were, and `age`, how
-    long ago that was; then, of each event, its origin, form, text and attachments.
+    Its answers are a `MovedSession`, and a `CarriedEvent` for each that was missed.
     """
 
     request: int
     namespace: str
     pid: str
     offset: str | None
+
+
+#: An event on the way: its origin, by which all servers know it, or None, and its form, text and attachments.
+CarriedEvent: TypeAlias = tuple[tuple[str, Count] | None, int, bytes, list[bytes]]
+
+
+class MovedSession(msgspec.Struct, frozen=True):
+    """A session that goes to another server: how many events of each server it had seen, and how many seconds ago."""
+
+    sid: str
+    rooms: list[str]
+    data: Any
+    seen: dict[str, Count]
+    age: float
 
 
 class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
@@ -173,10 +192,10 @@ class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
 
     namespace: str
     epoch: str
-    number: int
-    seen: dict[str, int]
-    sessions: list[tuple[str, str, list[str], Any, int, float, str | None]]
-    packets: list[tuple[int, float, list[str], list[str], tuple[str, int] | None, int, bytes, list[bytes]]]
+    number: Count
+    seen: dict[str, Count]
+    sessions: list[tuple[str, str, list[str], Any, Count, float, str | None]]
+    packets: list[tuple[Count, float, list[str], list[str], tuple[str, Count] | None, int, bytes, list[bytes]]]
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, tag=14):
@@ -213,6 +232,8 @@ def _unknown(value: Any) -> Any:
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_unknown)
 _decoder = msgspec.msgpack.Decoder(Record)
+#: Of what another server answered, its bytes as they are.
+_BYTES = (bytes,)
 
 
 def encode(record: Record) -> bytes:
@@ -236,14 +257,29 @@ def decode(message: bytes) -> Record:
     return record
 
 
-def plain(value: Any) -> Any:
-    """A copy as JSON would make it of the same value, bytes aside, which stay. Raises EncodeError.
+def read_session(answers: list[Any]) -> tuple[MovedSession, list[CarriedEvent]]:
+    """What a server answered to `Recover`. Raises ClusterMessageError."""
+    try:
+        return (
+            msgspec.convert(answers[0], MovedSession, builtin_types=_BYTES),
+            msgspec.convert(answers[1:], list[CarriedEvent], builtin_types=_BYTES),
+        )
+    except (msgspec.MsgspecError, IndexError) as error:
+        raise ClusterMessageError(f"a session that is none: {error}") from error
 
-    So that a value means the same whether a server or a client gets it: a date is a text, keys are texts.
+
+def plain(value: Any) -> Any:
+    """A copy as JSON would make it of the same value, bytes aside, which stay.
+
+    So that a value means the same whether a server or a client gets it: a date is a text, keys are texts. Raises
+    EncodeError where it could not travel.
     """
     try:
-        return msgspec.to_builtins(
+        copy = msgspec.to_builtins(
             value, builtin_types=(bytes, bytearray, memoryview), str_keys=True, enc_hook=_unknown
         )
+        # A text with half a character is refused here, where one value is left out for it, and not the whole record.
+        _encoder.encode(copy)
+        return copy
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         raise EncodeError(f"cannot be sent to other servers: {error}") from error

@@ -39,6 +39,7 @@ class End:
         self.lost: list[str] = []
         self.unseen: list[str] = []
         self.raises = 0
+        self.raises_for_nodes = False
         self.answers: deque[tuple[str, bytes]] = deque()
         self.counts = Counts()
 
@@ -58,11 +59,15 @@ class End:
 
     def bus_node_seen(self, node: str) -> None:
         self.nodes.add(node)
+        if self.raises_for_nodes:
+            raise ValueError("a receiver that raises, as the check wants it")
 
     def bus_node_lost(self, node: str, reason: str) -> None:
         assert reason, "a loss has its reason"
         self.nodes.discard(node)
         self.lost.append(node)
+        if self.raises_for_nodes:
+            raise ValueError("a receiver that raises, as the check wants it")
 
     def of(self, sender: str, channel: str = "c") -> list[bytes]:
         return [message for node, name, message in self.messages if node == sender and name == channel]
@@ -188,6 +193,16 @@ async def check_a_receiver_that_raises(make: MakeBus) -> None:
         await until(lambda: len(second.messages) >= 3, "messages arrive behind one whose receiver raised")
         assert second.counts["handler_errors"] == 2, "what a receiver raises is told as a failure"
         assert first.nodes == {second.bus.node}, "and costs no connection"
+        first.raises_for_nodes = True
+        third = End(make())
+        third.start()
+        try:
+            await until(lambda: len(third.nodes) == 2 and len(first.nodes) == 2, "who comes is seen all the same")
+            name = third.bus.node
+        finally:
+            await third.bus.close()
+        await until(lambda: name in first.lost and name in second.lost, "and lost by everybody")
+        assert first.counts["handler_errors"] == 2
 
 
 async def check_too_large(make: MakeBus) -> None:

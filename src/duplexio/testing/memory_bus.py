@@ -84,7 +84,16 @@ class MemoryBus:
             other._tell_seen(self)
 
     def _tell_seen(self, other: MemoryBus) -> None:
-        self._receiver.bus_node_seen(other._node)
+        try:
+            self._receiver.bus_node_seen(other._node)
+        except Exception as error:
+            self._reporter.failure("a node of the bus could not be added", error)
+
+    def _tell_lost(self, node: str, reason: str) -> None:
+        try:
+            self._receiver.bus_node_lost(node, reason)
+        except Exception as error:
+            self._reporter.failure("a node of the bus could not be removed", error)
 
     def publish(self, channel: str, message: bytes, to: str = "") -> bool:
         """See `Bus.publish`."""
@@ -177,7 +186,7 @@ class MemoryBus:
             waiting = [item for item in member._inbox if item[0] is not self]
             member._inbox = deque(waiting)
             member._inbox_bytes = sum(len(message) for _, _, message in waiting)
-            member._receiver.bus_node_lost(node, reason)
+            member._tell_lost(node, reason)
         self._release()
         for waiter in self._waiters:
             if not waiter.done():
