@@ -96,7 +96,7 @@ def absurd(drawn: random.Random) -> Record:
     where = (name, rooms, drawn.sample(NAMES, drawn.randrange(2)))
     seconds = drawn.choice([0.0, -1.0, math.nan, math.inf, 1e300])
     form = drawn.choice([0, 1, 2, 7, -1])
-    values = [None, {}, [], {"sid": 1}, 2**63, "x"][: drawn.randrange(7)]
+    values: list[Any] = [None, {}, [], {"sid": 1}, 2**63, "x"][: drawn.randrange(7)]
     count = abs(number)
     packets: list[Any] = [(count, seconds, rooms, [], ("n", count), form, text, attachments)]
     sessions: list[Any] = [("p", "s", rooms, values, count, seconds, None)]
@@ -131,7 +131,7 @@ async def test_well_formed_and_absurd(recovery: bool) -> None:
                 await asyncio.sleep(0)
             if number > 2000:
                 break
-        await until(lambda: not io._cluster.bus._inbox)  # type: ignore[union-attr,attr-defined]
+        await until(lambda: not io._cluster.bus._inbox)  # type: ignore[union-attr]
         await still_works(io)
         stranger.say(Bye())
         await until(lambda: io.health()["bus"]["servers"] == 0)
@@ -143,7 +143,7 @@ async def test_no_message_at_all() -> None:
     async with with_a_stranger() as (io, stranger):
         for size in range(300):
             stranger.bus.publish("cluster", drawn.randbytes(size))
-        await until(lambda: not io._cluster.bus._inbox)  # type: ignore[union-attr,attr-defined]
+        await until(lambda: not io._cluster.bus._inbox)  # type: ignore[union-attr]
         assert counts(io)["fault.bus_garbage"] >= 299
         await still_works(io)
 

@@ -51,6 +51,8 @@ __all__ = ["Cluster", "ClusterOptions"]
 CHANNEL = "cluster"
 #: How long it takes at the most to leave sessions to another server: some 64 MiB, to one that is busy.
 LEAVING_SECONDS = 5.0
+#: Seconds in which what a server has left gets to another one, however busy that is.
+LATELY = 5.0
 #: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
 MAX_SEEN = 1000
 #: Sessions on their way to this server that are waited for though their clients may have gone again meanwhile.
@@ -96,6 +98,8 @@ class Cluster:
         self._loop: asyncio.AbstractEventLoop
         #: Between its start and its end.
         self.is_open = False
+        #: When it began, or another server has gone.
+        self._changed_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
         self._requests: dict[int, Gathering] = {}
         self._request = 0
@@ -142,6 +146,7 @@ class Cluster:
         self._loop = hub.loop
         self.bus.start(self, self._limits, hub.reporter)
         self.is_open = True
+        self._changed_at = self._loop.time()
         self._is_closing = False
         self.seen.setdefault(self.bus.node, 0)
         self.publish(Hello())
@@ -242,6 +247,11 @@ class Cluster:
             del seen[gone]
 
     # Sending.
+
+    @property
+    def changed_lately(self) -> bool:
+        """Whether a server has gone a moment ago; one that has just come does not know, and says so, too."""
+        return self._loop.time() - self._changed_at < LATELY
 
     @property
     def alone(self) -> bool:
@@ -347,6 +357,7 @@ class Cluster:
     def _went(self, node: str, reason: str) -> None:
         if self.is_open:
             self._hub.reporter.note(f"the server {node} has gone: {reason}; others now: {len(self.nodes)}")
+            self._changed_at = self._loop.time()
         self._closing_nodes.discard(node)
         self._heir_goes(node)
         for answers in list(self._requests.values()):

@@ -33,6 +33,9 @@ __all__ = ["ClusterAdapter"]
 
 #: How long a client that has come from another server waits for its session to be found; who has it answers at once.
 SEARCH_SECONDS = 3.0
+#: After so long, each time, a session that nobody has is looked for again, where a server has closed a moment ago: what it
+#: has left to another one may still be on its way.
+SEARCH_AGAIN = (0.05, 0.1, 0.2, 0.4)
 #: How long what is on its way may take: a turn of the loop or two, but for a server that stands still.
 CATCH_UP_SECONDS = 1.0
 #: What says who somebody is stays with the server that was told.
@@ -173,12 +176,12 @@ class ClusterAdapter:
         await self._cluster.to_its_end(self._bring_session(pid, offset))
 
     async def _bring_session(self, pid: str, offset: str | None) -> None:
-        found = give_inherited(self.namespace, pid, offset)
-        if not found and not self._cluster.alone:
-            search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)
-            with self._cluster.gathering(search) as number:
-                self._cluster.ask(Recover(number, self.namespace.name, pid, offset), search)
-                found = await search.wait(SEARCH_SECONDS)
+        found = await self._find_session(pid, offset)
+        for seconds in SEARCH_AGAIN:
+            if found or not self._cluster.changed_lately:
+                break
+            await asyncio.sleep(seconds)
+            found = await self._find_session(pid, offset)
         if not found:
             return
         try:
@@ -189,6 +192,15 @@ class ClusterAdapter:
             self._cluster.publish(Taken(self.namespace.name, pid))
         except (EncodeError, ProtocolError) as error:
             self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, f"a session that cannot be: {error}")
+
+    async def _find_session(self, pid: str, offset: str | None) -> list[Any]:
+        found = give_inherited(self.namespace, pid, offset)
+        if found or self._cluster.alone:
+            return found
+        search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)
+        with self._cluster.gathering(search) as number:
+            self._cluster.ask(Recover(number, self.namespace.name, pid, offset), search)
+            return await search.wait(SEARCH_SECONDS)
 
     async def _catch_up(self, seen: Mapping[str, int]) -> None:
         """Waits for what the other server has got of third ones, and has told of: it would be received twice."""
