@@ -102,6 +102,7 @@ EXCEPTIONS = [
     errors.LimitExceeded("max_rooms_per_socket", 5),
     errors.EnginePacketError("text"),
     errors.SocketPacketError("text"),
+    errors.ClusterMessageError("text"),
 ]
 
 

@@ -28,6 +28,7 @@ ROWS: dict[str, int] = {
     "duplexio.protocol": 1,
     "duplexio.engine": 2,
     "duplexio.hub": 3,
+    "duplexio.adapters": 4,
     "duplexio.integrations": 4,
     "duplexio.workers": 4,
     "duplexio.server": 5,
@@ -36,6 +37,7 @@ ROWS: dict[str, int] = {
     "duplexio.portal": 5,
     "duplexio.cli": 6,
     "duplexio": 6,
+    "duplexio.testing": 7,
     "duplexio.__main__": 7,
 }
 
@@ -43,6 +45,7 @@ ROWS: dict[str, int] = {
 KNOWN_BY: dict[str, set[str]] = {
     "orjson": {"protocol/codec_json.py", "protocol/engine_open.py", "engine/server.py", "engine/refused.py"},
     "msgpack": {"protocol/parser_msgpack.py"},
+    "msgspec": {"protocol/cluster_message.py"},
     "picows": {"engine/websocket.py", "engine/websocket_client.py"},
     "aiohttp": {"engine/http_client.py"},
     "aiohttp_socks": {"engine/http_client.py"},

@@ -22,6 +22,8 @@ HEADING = "CPU and memory of a server, over the number of its connections: a fla
 WIDTH, TOP, PANEL_WIDTH, PANEL_HEIGHT = 960, 84, 380, 200
 LEFT, BETWEEN_COLUMNS, BETWEEN_ROWS = 64, 94, 76
 COLUMNS = 2
+#: What costs so many times the first server's is beyond the scale: it would press the others on the ground.
+BEYOND = 5.0
 
 #: Of a server: connections and the cost with so many.
 Curve = list[tuple[int, float]]
@@ -85,7 +87,8 @@ def legend(panels: Sequence[Panel]) -> Iterator[str]:
 
 
 def drawn(panel: Panel, left: int, top: int) -> Iterator[str]:
-    points = [point for curve in panel.curves.values() for point in curve]
+    shown = within_scale(panel.curves)
+    points = [point for curve in shown.values() for point in curve]
     counts = sorted({count for count, _ in points})
     step = round_step(max(cost for _, cost in points))
     most = step * ceil(max(cost for _, cost in points) / step)
@@ -97,7 +100,10 @@ def drawn(panel: Panel, left: int, top: int) -> Iterator[str]:
     def y_of(cost: float) -> float:
         return top + PANEL_HEIGHT * (1 - cost / most)
 
-    yield f'<text x="{left - 48}" y="{top - 12}">{escape(panel.title)}, {escape(panel.unit)}</text>'
+    title = f"{panel.title}, {panel.unit}"
+    if beyond := [name for name in panel.curves if name not in shown]:
+        title += f"; beyond the scale: {', '.join(beyond)}"
+    yield f'<text x="{left - 48}" y="{top - 12}">{escape(title)}</text>'
     for number in range(round(most / step) + 1):
         y = f"{y_of(number * step):.1f}"
         yield f'<line class="grid" x1="{left}" y1="{y}" x2="{left + PANEL_WIDTH}" y2="{y}"/>'
@@ -106,12 +112,18 @@ def drawn(panel: Panel, left: int, top: int) -> Iterator[str]:
         x = f"{x_of(count):.1f}"
         yield f'<text class="value" x="{x}" y="{top + PANEL_HEIGHT + 18}" text-anchor="middle">{count:,}</text>'
     colours = {peer.name: colour for peer, colour in zip(PEERS, COLOURS, strict=True)}
-    for name, curve in panel.curves.items():
+    for name, curve in shown.items():
         path = " ".join(f"{x_of(count):.1f},{y_of(cost):.1f}" for count, cost in curve)
         yield f'<polyline points="{path}" fill="none" stroke="{colours[name]}" stroke-width="2"/>'
         for count, cost in curve:
             yield f'<circle cx="{x_of(count):.1f}" cy="{y_of(cost):.1f}" r="3.5" fill="{colours[name]}">'
             yield f"<title>{escape(name)}, {count:,} connections: {cost:.3g}</title></circle>"
+
+
+def within_scale(curves: dict[str, Curve]) -> dict[str, Curve]:
+    tops = {name: max(cost for _, cost in curve) for name, curve in curves.items()}
+    first = next(iter(tops.values()))
+    return {name: curve for name, curve in curves.items() if tops[name] <= BEYOND * first}
 
 
 def round_step(most: float) -> float:

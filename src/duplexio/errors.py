@@ -13,7 +13,8 @@
     ├── LimitExceeded                       a limit of this server, named in `.limit`
     └── ProtocolError                       bytes that are not the protocol's; never leaves the library
         ├── EnginePacketError                   Engine.IO
-        └── SocketPacketError                   Socket.IO
+        ├── SocketPacketError                   Socket.IO
+        └── ClusterMessageError                 what servers of a cluster say to each other
 
 Data is in attributes; the text says what was seen, what was expected and what to do.
 """
@@ -25,6 +26,7 @@ from typing import Any, TypeVar
 
 __all__ = [
     "AckTimeout",
+    "ClusterMessageError",
     "ConfigurationError",
     "ConnectError",
     "ConnectRefused",
@@ -190,6 +192,10 @@ class EnginePacketError(ProtocolError):
 
 class SocketPacketError(ProtocolError):
     """Not a Socket.IO packet, or one that cannot come now."""
+
+
+class ClusterMessageError(ProtocolError):
+    """Not what a server of a cluster says to another."""
 
 
 def raised_again(error: E) -> E:

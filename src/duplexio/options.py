@@ -113,6 +113,11 @@ class ServerOptions(TypedDict, total=False):
     max_recovery_bytes: int
     max_recovery_sessions: int
     max_connections: int
+    heartbeat_interval: float
+    heartbeat_timeout: float
+    share_handshake: bool
+    max_bus_message: int
+    max_bus_queue: int
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -410,6 +415,48 @@ OPTIONS: tuple[Option, ...] = (
         counter="fault.too_many_connections",
         minimum=1,
     ),
+    row(
+        "heartbeat_interval",
+        5.0,
+        "how often a server of a cluster tells the others that it is there",
+        "Node's",
+        js="heartbeatInterval",
+        unit="s",
+        minimum=0.01,
+    ),
+    row(
+        "heartbeat_timeout",
+        10.0,
+        "a server not heard of for so long is waited for no more",
+        "Node's; it has to be longer than `heartbeat_interval`",
+        js="heartbeatTimeout",
+        unit="s",
+        minimum=0.01,
+    ),
+    row(
+        "share_handshake",
+        False,
+        "`fetch_sockets` tells other servers all of a handshake, not only what is no secret",
+        "a cookie, an Authorization header and `auth` say who somebody is, to whoever reads them",
+    ),
+    row(
+        "max_bus_message",
+        16 * 1024 * 1024,
+        "a larger one is not sent to other servers; sockets here get it",
+        "four times what may wait for one client",
+        unit="bytes",
+        counter="fault.bus_oversized",
+        minimum=1024,
+    ),
+    row(
+        "max_bus_queue",
+        64 * 1024 * 1024,
+        "what waits for one server; over this, messages to it are dropped, and `io.health()` tells",
+        "a second of a busy server's broadcasts; a server that reads nothing for longer stands still",
+        unit="bytes a server",
+        counter="fault.bus_overflow",
+        minimum=1024,
+    ),
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -423,8 +470,7 @@ _ELSEWHERE = {
     "logger": "logging.getLogger('duplexio') is its logger",
     "engineio_logger": "logging.getLogger('duplexio') is its logger",
     "compression_threshold": "http_compression={'threshold': ...} here",
-    "client_manager": "there is none: one process serves alone",
-    "adapter": "there is none: one process serves alone",
+    "client_manager": "adapter= here, a bus",
     "namespaces": "a namespace is made by io.of(name)",
     "always_connect": "there is none: middlewares are asked before CONNECT is answered",
     "addTrailingSlash": "there is none: both forms of the path are answered",
@@ -496,6 +542,11 @@ class Options:
     max_recovery_bytes: int
     max_recovery_sessions: int
     max_connections: int
+    heartbeat_interval: float
+    heartbeat_timeout: float
+    share_handshake: bool
+    max_bus_message: int
+    max_bus_queue: int
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         unknown = sorted(set(given) - set(_BY_NAME))

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar, Unpack, overload
 
+from duplexio.adapters.bus import Bus
+from duplexio.adapters.cluster import Cluster
 from duplexio.engine.server import EngineServer
 from duplexio.errors import ConfigurationError
 from duplexio.hub.dispatch import HandlerOptions
@@ -49,11 +51,11 @@ class Server(Broadcasting):
 
         io.run("127.0.0.1", 20111)
 
-    Options are keyword arguments; `docs/reference/options.md` lists them with their defaults and reasons. Raises
-    ConfigurationError for one that cannot be.
+    Options are keyword arguments; `docs/reference/options.md` lists them with their defaults and reasons. `adapter` is
+    a bus by which several servers are one: see `adapter`. Raises ConfigurationError for one that cannot be.
     """
 
-    def __init__(self, **options: Unpack[ServerOptions]) -> None:
+    def __init__(self, *, adapter: Bus | None = None, **options: Unpack[ServerOptions]) -> None:
         self._options = Options(options)
         self._observer: Observer = Counts() if self._options.observer is None else self._options.observer
         reporter = Reporter(self._observer, logger)
@@ -62,7 +64,10 @@ class Server(Broadcasting):
         self._hub = Hub(self._options, reporter)
         #: The layer below: `on("initial_headers" | "headers" | "connection_error", …)`, `clients_count`.
         self.engine = EngineServer(self._options, reporter, self._hub.owner)
+        self._cluster: Cluster | None = None
         self._main = self.of("/")
+        if adapter is not None:
+            self.adapter(adapter)
         files = None
         if self._options.serve_client:
             compressed = self._options.http_compression is not None
@@ -214,6 +219,18 @@ class Server(Broadcasting):
         """The same, and the first argument of each server's answer; none where this server is the only one."""
         return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
 
+    def adapter(self, bus: Bus) -> None:
+        """Joins a cluster: what goes to sockets of every server goes by this bus. Before the server starts.
+
+        The same as `Server(adapter=bus)`. Raises ConfigurationError where the server runs, or has a bus already.
+        """
+        if self._cluster is not None:
+            raise ConfigurationError("a server has one adapter, and this one has it already")
+        if self._hub.thread and not self.engine.closed:
+            raise ConfigurationError("the server runs: give it its adapter before that, as Server(adapter=...)")
+        self._cluster = Cluster(bus, self._options)
+        self._hub.adapt(self._cluster.adapter)
+
     # Hosting.
 
     def _start(self) -> None:
@@ -228,6 +245,13 @@ class Server(Broadcasting):
         if anew:
             self._neighbourhood = self._join()
         self._hub.start(engine)
+        if self._cluster is not None:
+            try:
+                self._cluster.start(self._hub)
+            except Exception as error:
+                # Where nobody waits for the start, the first request fails, and the next ones would hide it.
+                self._hub.reporter.error(f"the bus could not be started: {error}")
+                raise
         self._closing = None
         if self._options.handle_signals:
             self._signals.chain(self.engine.loop)
@@ -272,25 +296,36 @@ class Server(Broadcasting):
             await asyncio.wait((self._closing,))
             return
         self._begin_closing()
-        await engine.close(self._options.drain_seconds)
-        if self._neighbourhood is not None:
-            await self._neighbourhood.leave()
-            self._neighbourhood = None
+        try:
+            await engine.close(self._options.drain_seconds)
+        finally:
+            if self._cluster is not None:
+                await self._cluster.close()
+            if self._neighbourhood is not None:
+                await self._neighbourhood.leave()
+                self._neighbourhood = None
         self._hub.threads.close()
         self._signals.restore()
 
     def health(self) -> dict[str, Any]:
-        """The state of this server: `status` is `ok`, or `closing`; `connections` is how many sessions are open.
+        """The state of this server: `status` is `ok`, `closing` or `degraded`; and how many sessions are open.
 
         `pid` is the process, and `tag` what the ids of its sessions begin with: which of several workers this one is.
+        In a cluster, `bus` tells of the bus; where that is not `ok`, neither is the server.
         """
-        engine = self.engine
-        return {
-            "status": "closing" if engine.closing else "ok",
-            "connections": engine.clients_count,
+        state: dict[str, Any] = {
+            "status": "closing" if self.engine.closing else "ok",
+            "connections": self.engine.clients_count,
             "pid": os.getpid(),
-            "tag": engine.tag,
+            "tag": self.engine.tag,
         }
+        if self._cluster is not None:
+            state["bus"] = self._cluster.health()
+            # Before its start nothing is wrong with it: where there is no lifespan, the first request is the start.
+            started = getattr(self.engine, "loop", None) is not None
+            if started and state["status"] == "ok" and state["bus"]["status"] != "ok":
+                state["status"] = "degraded"
+        return state
 
     async def health_app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`health()` as an ASGI application to mount: 200, and 503 while closing."""

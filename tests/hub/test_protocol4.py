@@ -203,7 +203,7 @@ async def test_no_offset_for_one_that_cannot_come_back() -> None:
         assert log is not None
         assert log.number == 2
         old.drop()
-        assert not log._sessions
+        assert not log.sessions
         again = await old_client(io)
         assert again.take() == ["40"]
 

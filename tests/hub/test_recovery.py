@@ -189,7 +189,7 @@ def test_sessions_that_expired_make_room_without_being_counted() -> None:
     kept.log.keep("c", session(left_at=100))
     assert kept.evicted == 0
     assert kept.log.restore("b", None, 5) is None
-    assert len(kept.log._sessions) == 1
+    assert len(kept.log.sessions) == 1
 
 
 OFFSETS: list[Any] = ["", "x", ".", ".0", 5, True, [], {}, "abc.1", "0", "1"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from duplexio.errors import AckTimeout, LimitExceeded
-from duplexio.hub.acks import Collector
+from duplexio.hub.acks import Answered, Collector
+from duplexio.hub.encoded_event import EncodedEvent
+from duplexio.hub.recovery import Origin
 from duplexio.hub.rooms import RoomTable
 from duplexio.hub.targets import Flags, Targets
 from duplexio.protocol.engine_packet import Message, Outgoing
@@ -24,6 +26,10 @@ class Adapter(Protocol):
     """One per namespace, called on the loop. What waits for other servers is async; the rest is true here on return."""
 
     rooms: RoomTable
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other server."""
 
     def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
         """Sends the event to each socket that `targets` names, once. Raises EncodeError, and nothing for a receiver."""
@@ -46,11 +52,19 @@ class Adapter(Protocol):
     async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         """The same, and the first argument of each server's answer."""
 
+    async def bring_session(self, pid: str, offset: str | None) -> None:
+        """Brings the session of a client from the server that has it into the log of this one, with what it missed.
+
+        Nothing where no server has it, or does not say so in time.
+        """
+
 
 class LocalAdapter:
     """See `Adapter`. There is no other server."""
 
     __slots__ = ("_namespace", "rooms")
+
+    alone = True
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
@@ -79,18 +93,103 @@ class LocalAdapter:
         sockets = self._select(targets)
         if sockets:
             message = _shared(namespace._encode(event, args, flags, number))
-            for socket in sockets:
-                answered = collector.one_more()
-                try:
-                    socket._pending_acks().expect(number, event, answered, timeout)
-                except LimitExceeded as error:
-                    # One that owes too many answers keeps nobody else from giving theirs.
-                    answered(error, [])
-                socket._deliver(message, event, args, flags, number=number, shared=True)
+            self._expect(sockets, message, number, event, args, flags, timeout, collector.one_more)
         return await collector.result()
 
+    def _expect(
+        self,
+        sockets: list[Socket],
+        message: Message,
+        number: int,
+        event: str,
+        args: Sequence[Any],
+        flags: Flags,
+        timeout: float,
+        one_more: Callable[[], Answered],
+    ) -> None:
+        for socket in sockets:
+            answered = one_more()
+            try:
+                socket._pending_acks().expect(number, event, answered, timeout)
+            except LimitExceeded as error:
+                # One that owes too many answers keeps nobody else from giving theirs.
+                answered(error, [])
+            socket._deliver(message, event, args, flags, number=number, shared=True)
+
     async def fetch_sockets(self, targets: Targets, flags: Flags) -> list[dict[str, Any]]:
+        return self.records(targets)
+
+    def records(self, targets: Targets) -> list[dict[str, Any]]:
+        """What `fetch_sockets` gives, without waiting."""
         return [socket._record() for socket in self._select(targets)]
+
+    async def bring_session(self, pid: str, offset: str | None) -> None:
+        """There is no other server."""
+
+    # The part that sockets of this process have in what goes to all servers.
+
+    def has_receivers(self, targets: Targets) -> bool:
+        """Whether an event for these targets need be looked at: somebody is meant here, or may come back for it."""
+        namespace = self._namespace
+        if namespace.log is not None:
+            return True
+        rooms = targets.rooms
+        return any(room in self.rooms for room in rooms) if rooms else bool(namespace.local_sockets)
+
+    def deliver(self, encoded: EncodedEvent, targets: Targets, flags: Flags, origin: Origin | None = None) -> None:
+        """Sends an event that was encoded before to each of them, once. `origin`: by which all servers know it.
+
+        Raises SocketPacketError where it came from elsewhere and is none.
+        """
+        sockets = self._select(targets)
+        if not sockets and self._namespace.log is None:
+            return
+        message = _shared(self._packet(encoded, targets, flags, origin))
+        for socket in sockets:
+            if socket._special:
+                stored = not flags.volatile
+                socket._deliver(message, encoded.event, encoded.args, flags, stored=stored, shared=True)
+            elif flags.volatile:
+                # Nobody asks for the arguments: what came from elsewhere need not be decoded.
+                socket._deliver(message, "", (), flags, shared=True)
+            else:
+                socket.conn.send_shared(message)
+
+    def _packet(self, encoded: EncodedEvent, targets: Targets, flags: Flags, origin: Origin | None) -> Outgoing:
+        """See `Namespace._encode_event`, which does the same for what is not encoded yet."""
+        namespace = self._namespace
+        log = namespace.log
+        if log is None:
+            packet = encoded.packet(flags.compress)
+        elif not flags.volatile:
+            packet = encoded.packet(flags.compress, offset=log.next_offset())
+            stored = packet if isinstance(packet, bytes) else packet.copy()
+            log.store(stored, targets, namespace.hub.loop.time(), origin)
+        elif encoded.args and isinstance(encoded.args[-1], str):
+            packet = encoded.packet(flags.compress, offset=log.newest_offset())
+        else:
+            packet = encoded.packet(flags.compress)
+        if namespace.hub.options.conflate_key is None:
+            return packet
+        return namespace._keyed(packet, encoded.event, encoded.args)
+
+    def ask(
+        self,
+        encoded: EncodedEvent,
+        targets: Targets,
+        flags: Flags,
+        timeout: float,
+        one_more: Callable[[], Answered],
+    ) -> None:
+        """Sends it to each of them, and `one_more` gives what is told each one's acknowledgement, or that none comes.
+
+        Raises SocketPacketError where it came from elsewhere and is none.
+        """
+        sockets = self._select(targets)
+        if sockets:
+            number = self._namespace.hub.next_ack_id()
+            message = _shared(encoded.packet(flags.compress, number))
+            self._expect(sockets, message, number, encoded.event, encoded.args, flags, timeout, one_more)
 
     def sockets_join(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
         names = tuple(rooms)
@@ -121,6 +220,9 @@ class ChildrenAdapter:
     """See `Adapter`: all children of a parent namespace, for what one call on the parent is to reach."""
 
     __slots__ = ("_children", "rooms")
+
+    #: No client is in it: there is nothing that another server could have.
+    alone = True
 
     def __init__(self, children: Mapping[str, Namespace]) -> None:
         self._children = list(children.values())
@@ -174,6 +276,9 @@ class ChildrenAdapter:
     async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         waits = (child.adapter.server_side_emit_with_ack(event, args, timeout) for child in self._children)
         return [answer for answers in await asyncio.gather(*waits) for answer in answers]
+
+    async def bring_session(self, pid: str, offset: str | None) -> None:
+        """No client is in it."""
 
 
 def _nowhere(text: str, error: BaseException) -> None:

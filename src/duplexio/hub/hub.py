@@ -12,6 +12,7 @@ from duplexio.engine.identifiers import Identifiers
 from duplexio.engine.server import EngineServer
 from duplexio.errors import ConfigurationError, LimitExceeded
 from duplexio.hub.context import Context
+from duplexio.hub.fanout import Adapter, LocalAdapter
 from duplexio.hub.functions import is_async, require_plain
 from duplexio.hub.namespace import Namespace, ParentNamespace, TooManyNamespaces
 from duplexio.hub.peer import Peer
@@ -41,10 +42,19 @@ class Hub(Context):
         self.server_listeners: dict[str, list[Callable[..., Any]]] = {}
         self.identifiers = Identifiers()
         self._dynamic = 0
+        #: What reaches the sockets of a namespace: those of this process, and maybe others.
+        self.make_adapter: Callable[[Namespace, LocalAdapter], Adapter] | None = None
 
     def start(self, engine: EngineServer) -> None:
         """Binds to the running loop."""
         self.bind(engine.loop, engine.wheel)
+
+    def adapt(self, make_adapter: Callable[[Namespace, LocalAdapter], Adapter]) -> None:
+        """Gives each namespace an adapter around the one it has: those that are there, and those that will be."""
+        self.make_adapter = make_adapter
+        for namespace in self.namespaces.values():
+            assert isinstance(namespace.adapter, LocalAdapter)
+            namespace.adapter = make_adapter(namespace, namespace.adapter)
 
     def owner(self, connection: Connection) -> Peer:
         """What gets the packets of a new connection."""

@@ -11,7 +11,7 @@ from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, check_event
 from duplexio.hub.fanout import Adapter, ChildrenAdapter, LocalAdapter
 from duplexio.hub.functions import require_arguments
 from duplexio.hub.operators import BroadcastOperator, RemoteSocket
-from duplexio.hub.recovery import Log
+from duplexio.hub.recovery import InheritedLog, Log
 from duplexio.hub.rooms import RoomEvent, RoomTable
 from duplexio.hub.targets import Flags, Targets
 from duplexio.hub.values import snapshot
@@ -219,7 +219,8 @@ class Namespace(Registrations, Broadcasting):
         super().__init__(hub, ordered)
         self.event_head = head_of(EVENT, name)
         self.ack_head = head_of(ACK, name)
-        self.adapter: Adapter = LocalAdapter(self)
+        local = LocalAdapter(self)
+        self.adapter: Adapter = local if hub.make_adapter is None else hub.make_adapter(self, local)
         options = hub.options
         self.log: Log | None = None
         if recovery is not None:
@@ -230,6 +231,8 @@ class Namespace(Registrations, Broadcasting):
                 options.max_recovery_sessions,
                 lambda amount: hub.reporter.count("recovery_evicted", amount),
             )
+        #: What other servers have left behind for those who come back.
+        self.inherited: list[InheritedLog] = []
         #: Whether who comes back soon was asked enough the first time.
         self.trusts_recovered = recovery is not None and recovery["skip_middlewares"]
         #: Whether an event may skip what recovery and conflating need to know of it.

@@ -41,6 +41,8 @@ __all__ = ["Peer"]
 MAX_QUERY = 65_536
 #: How many of the namespaces that a client was taken out of are remembered: what it sent meanwhile comes soon.
 MAX_LEFT = 1000
+#: All that are issued have 20 characters.
+MAX_PID = 64
 
 
 class _Attempt:
@@ -120,7 +122,11 @@ class Peer(PacketReader):
             self._refuse(name, "Too many pending connections", cause="too_many_connects")
         else:
             namespace = self._hub.namespaces.get(name)
-            if namespace is not None and not namespace._all_middlewares():
+            if (
+                namespace is not None
+                and not namespace._all_middlewares()
+                and (namespace.log is None or not self._has_moved(namespace, auth))
+            ):
                 self._admit_at_once(namespace, auth)
             elif namespace is None and not self._hub.parents:
                 self._refuse(name, "Invalid namespace", cause="invalid_namespace")
@@ -156,6 +162,8 @@ class Peer(PacketReader):
                     refuse("Invalid namespace", cause="invalid_namespace")
                     return
                 namespace.joining += 1
+                if self._has_moved(namespace, auth):
+                    await namespace.adapter.bring_session(auth["pid"], auth.get("offset"))
                 socket = self._make_socket(namespace, auth)
                 trusted = socket.recovered and namespace.trusts_recovered
                 for middleware in () if trusted else namespace._all_middlewares():
@@ -197,6 +205,16 @@ class Peer(PacketReader):
                 if self.sockets.get(name) is not socket:
                     socket._close("forced close", "refused")
                 socket.nsp._check_empty()
+
+    def _has_moved(self, namespace: Namespace, auth: Auth) -> bool:
+        """Whether the client has a session that another server may have."""
+        if namespace.log is None or self._old or (namespace.adapter.alone and not namespace.inherited):
+            return False
+        pid, offset = auth.get("pid"), auth.get("offset")
+        if not isinstance(pid, str) or not isinstance(offset, str | None):
+            return False
+        # What is longer was never issued, and others are not asked for it.
+        return len(pid) <= MAX_PID and not namespace.log.knows(pid) and pid not in namespace.by_pid
 
     def _make_socket(self, namespace: Namespace, auth: Auth) -> Socket:
         issued = time.time()

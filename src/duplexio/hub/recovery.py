@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any
 
 from duplexio.hub.targets import Targets
 from duplexio.protocol.engine_packet import Outgoing
 from duplexio.types import Room
 
-__all__ = ["Log", "Restored", "Session"]
+__all__ = ["Entry", "InheritedLog", "Log", "Origin", "Restored", "Session"]
+
+#: By which the servers of a cluster know an event: who has sent it, and how many that one had sent by then.
+Origin = tuple[str, int]
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -32,6 +36,8 @@ class Session:
     #: The number of the newest packet when the session began: where one that got none yet resumes.
     began: int
     left_at: float
+    #: The offset of another server that the client came with: that again, until it has one of this server.
+    came_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,14 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """A packet that was stored; `origin` of one that every server of a cluster has got."""
+
     number: int
     at: float
     targets: Targets
     packet: Outgoing
+    origin: Origin | None
 
 
 class Log:
@@ -64,8 +73,9 @@ class Log:
         "_max_packets",
         "_max_sessions",
         "_number",
-        "_sessions",
         "duration",
+        "epoch",
+        "sessions",
     )
 
     def __init__(
@@ -76,11 +86,32 @@ class Log:
         self._max_bytes = max_bytes
         self._max_sessions = max_sessions
         self._evicted = evicted
-        self._epoch = secrets.token_urlsafe(6)
-        self._entries: deque[_Entry] = deque()
+        #: What its offsets begin with.
+        self.epoch = secrets.token_urlsafe(6)
+        self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._number = 0
-        self._sessions: dict[str, Session] = {}
+        #: Those that may come back, by their secret, in the order of their leaving.
+        self.sessions: dict[str, Session] = {}
+
+    def another(self, epoch: str, number: int) -> Log:
+        """An empty log within the same limits, for what another server has left behind."""
+        log = Log(self.duration, self._max_packets, self._max_bytes, self._max_sessions, self._evicted)
+        log.epoch, log._number = epoch, number
+        return log
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing between its oldest packet and its newest, as it may where it came by a bus."""
+        entries = self._entries
+        return not entries or (
+            entries[-1].number == self._number and self._number - entries[0].number + 1 == len(entries)
+        )
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that is stored, in order."""
+        return list(self._entries)
 
     @property
     def number(self) -> int:
@@ -89,25 +120,30 @@ class Log:
 
     def next_offset(self) -> str:
         """The offset that the next packet to be stored ends in."""
-        return self._offset(self._number + 1)
+        return self.offset(self._number + 1)
 
     def newest_offset(self) -> str:
         """The offset for what is not stored and could be taken for one."""
-        return self._offset(self._number)
+        return self.offset(self._number)
 
-    def _offset(self, number: int) -> str:
+    def offset(self, number: int) -> str:
+        """The offset of the packet of this number."""
         text = ""
         while True:
             number, digit = divmod(number, 36)
             text = _DIGITS[digit] + text
             if not number:
-                return f"{self._epoch}.{text}"
+                return f"{self.epoch}.{text}"
 
-    def store(self, packet: Outgoing, targets: Targets, now: float) -> None:
+    def store(self, packet: Outgoing, targets: Targets, now: float, origin: Origin | None = None) -> None:
         """Keeps a packet that was encoded with `next_offset`."""
         self._number += 1
-        self._entries.append(_Entry(self._number, now, targets, packet))
-        self._bytes += len(packet)
+        self.put(Entry(self._number, now, targets, packet, origin), now)
+
+    def put(self, entry: Entry, now: float) -> None:
+        """Keeps a packet that has its number."""
+        self._entries.append(entry)
+        self._bytes += len(entry.packet)
         self._forget_old(now)
         while len(self._entries) > self._max_packets or self._bytes > self._max_bytes:
             self._bytes -= len(self._entries.popleft().packet)
@@ -118,9 +154,13 @@ class Log:
         while entries and entries[0].at < now - self.duration:
             self._bytes -= len(entries.popleft().packet)
 
+    def knows(self, pid: str) -> bool:
+        """Whether a session of this secret is kept."""
+        return pid in self.sessions
+
     def keep(self, pid: str, session: Session) -> None:
         """A socket went away and may come back."""
-        sessions = self._sessions
+        sessions = self.sessions
         sessions[pid] = session
         # In order of leaving, so the first are the ones that expire first.
         while sessions:
@@ -137,29 +177,72 @@ class Log:
 
         None: unknown, expired, with an offset that was never issued, or with packets missing that have gone already.
         """
-        session = self._sessions.get(pid)
+        session = self.sessions.get(pid)
         if session is None:
             return None
-        after = session.began if offset is None else self._number_of(offset)
+        after = session.began if offset in (None, session.came_with) else self._number_of(offset)
         if after is None or session.left_at < now - self.duration:
             return None
         self._forget_old(now)
         oldest = self._entries[0].number if self._entries else self._number + 1
         if after < oldest - 1:
             return None
-        del self._sessions[pid]
+        del self.sessions[pid]
         return Restored(pid, session, after)
 
     def missed(self, after: int, rooms: frozenset[Room]) -> list[Outgoing]:
         """What a socket in these rooms did not get, in order."""
-        return [e.packet for e in self._entries if e.number > after and e.targets.includes(rooms)]
+        return [entry.packet for entry in self.missed_entries(after, rooms)]
+
+    def missed_entries(self, after: int, rooms: frozenset[Room]) -> list[Entry]:
+        """The same, with what is known of each."""
+        # From the end: who comes back soon has missed little, and the log may be long.
+        count = max(0, self._number - after)
+        newest = islice(reversed(self._entries), count)
+        return [e for e in newest if e.targets.includes(rooms)][::-1]
+
+    def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room], since: float) -> list[Entry]:
+        """What a server that has seen so many events of each other one has not got, of those for these rooms.
+
+        Of a server that it did not know, nothing: nobody can tell what of that is older than the session. Nor of what
+        came before `since`, which spares looking through all of it.
+        """
+        newest = takewhile(lambda entry: entry.at >= since, reversed(self._entries))
+        return [
+            e
+            for e in newest
+            if e.origin is not None
+            and e.origin[0] in seen
+            and e.origin[1] > seen[e.origin[0]]
+            and e.targets.includes(rooms)
+        ][::-1]
+
+    def offset_of(self, entry: Entry) -> str:
+        """The offset its packet ends in."""
+        return self.offset(entry.number)
 
     def _number_of(self, offset: object) -> int | None:
-        if not isinstance(offset, str) or not offset.startswith(self._epoch + "."):
+        if not isinstance(offset, str) or not offset.startswith(self.epoch + "."):
             return None
-        text = offset[len(self._epoch) + 1 :]
+        text = offset[len(self.epoch) + 1 :]
         # Twelve digits of base 36 are more packets than a server ever sends.
         if not 0 < len(text) <= 12 or not set(text) <= set(_DIGITS):
             return None
         number = int(text, 36)
         return number if number <= self._number else None
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedLog:
+    """What a server that has closed left to this one: sessions that nobody has come back for yet.
+
+    Attributes:
+        seen: how many events of each server are in it at the most.
+        at: when it was left.
+        until: when nobody can come back for it any more.
+    """
+
+    log: Log
+    seen: Mapping[str, int]
+    at: float
+    until: float

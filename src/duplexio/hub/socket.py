@@ -65,6 +65,7 @@ class Socket(Receiver):
         "__weakref__",
         "_auth",
         "_began",
+        "_came_with",
         "_ending",
         "_gate",
         "_handshake",
@@ -108,11 +109,13 @@ class Socket(Receiver):
         self._offsetless = nsp.log is not None and peer.connection.protocol == engine_packet3.PROTOCOL
         self._pid = ""
         self._began = 0
+        self._came_with: str | None = None
         if restored is not None:
             self.id: str = restored.session.sid
             self.data: Any = restored.session.data
             self._pid = restored.pid
             self._began = restored.session.began
+            self._came_with = restored.session.came_with
         else:
             self.data = nsp.hub.options.data()
             if self.conn.protocol == engine_packet3.PROTOCOL:
@@ -501,7 +504,8 @@ class Socket(Receiver):
         log = self.nsp.log
         if was_connected and log is not None and self._pid and reason in RECOVERABLE:
             rooms = frozenset(self._rooms)
-            log.keep(self._pid, Session(self.id, rooms, self.data, self._began, self._loop.time()))
+            now = self._loop.time()
+            log.keep(self._pid, Session(self.id, rooms, self.data, self._began, now, self._came_with))
         self._reason = reason
         self.connected = False
         self._held = None

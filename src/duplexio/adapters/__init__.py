@@ -1,0 +1,1 @@
+"""Several servers as one: what they say to each other, and what carries it."""

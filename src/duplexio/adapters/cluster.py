@@ -1,0 +1,395 @@
+"""A server's part in a cluster: who else is there, what they say, what they ask, and what they are asked.
+
+Written once over the contract of a bus. `ClusterAdapter` is what a namespace sees of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from duplexio.adapters.answers import Answers
+from duplexio.adapters.bus import Bus, BusLimits
+from duplexio.adapters.cluster_adapter import ClusterAdapter
+from duplexio.adapters.estate import estate_of, inherit
+from duplexio.adapters.fan_in import FanIn
+from duplexio.adapters.nodes import Nodes
+from duplexio.adapters.session_transfer import give_session
+from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, ProtocolError
+from duplexio.hub.encoded_event import EncodedEvent
+from duplexio.hub.fanout import LocalAdapter
+from duplexio.hub.targets import Flags, Targets
+from duplexio.protocol import cluster_message
+from duplexio.protocol.cluster_message import (
+    Ask,
+    Beat,
+    Broadcast,
+    Bye,
+    Disconnect,
+    Fetch,
+    Hello,
+    Inherit,
+    Join,
+    Leave,
+    Record,
+    Recover,
+    Reply,
+    ServerEvent,
+    Taken,
+)
+
+if TYPE_CHECKING:
+    from duplexio.hub.hub import Hub
+    from duplexio.hub.namespace import Namespace
+
+__all__ = ["Cluster", "ClusterOptions"]
+
+#: One channel for all: a join, and a broadcast to the room behind it, stay in order whatever their namespaces.
+CHANNEL = "cluster"
+#: How long it takes at the most to leave sessions to another server: some 64 MiB, to one that is busy.
+LEAVING_SECONDS = 5.0
+#: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
+MAX_SEEN = 1000
+
+
+class Gathering(Protocol):
+    """Where the answers to a request gather: `FanIn`, or `SessionSearch`."""
+
+    def replied(self, node: str, expected: int, values: list[Any], failed: int) -> None:
+        """Some answers of a server; `expected` -1: how many it gives in all was said, or will be."""
+
+    def gave_up(self, node: str) -> None:
+        """Nothing more comes from this server."""
+
+
+class ClusterOptions(Protocol):
+    """What a cluster asks of a server's options. In seconds and bytes."""
+
+    heartbeat_interval: float
+    heartbeat_timeout: float
+    max_bus_message: int
+    max_bus_queue: int
+    share_handshake: bool
+
+
+class Cluster:
+    """Of one server. It is the receiver of its bus: see `adapters.bus.Receiver`."""
+
+    def __init__(self, bus: Bus, options: ClusterOptions) -> None:
+        """Raises ConfigurationError for options that do not go together."""
+        if options.heartbeat_timeout <= options.heartbeat_interval:
+            raise ConfigurationError(
+                f"heartbeat_timeout={options.heartbeat_timeout:g}: expected more than heartbeat_interval="
+                f"{options.heartbeat_interval:g}; else servers that are well would be taken for lost"
+            )
+        self.bus = bus
+        self.share_handshake = options.share_handshake
+        self.nodes = Nodes(options.heartbeat_interval, options.heartbeat_timeout, self._came, self._went)
+        self._interval = options.heartbeat_interval
+        self._limits = BusLimits(options.max_bus_message, options.max_bus_queue)
+        self._hub: Hub
+        self._loop: asyncio.AbstractEventLoop
+        #: Between its start and its end.
+        self.is_open = False
+        self._beat_timer: asyncio.TimerHandle | None = None
+        self._requests: dict[int, Gathering] = {}
+        self._request = 0
+        #: How many events of each server have come, this one's own included.
+        self.seen: dict[str, int] = {}
+        self._handlers: dict[type, Callable[[str, Any], None]] = {
+            Hello: self._hello,
+            Beat: self._beat,
+            Bye: self._bye,
+            Broadcast: self._broadcast,
+            Ask: self._ask,
+            Join: self._join,
+            Leave: self._leave,
+            Disconnect: self._disconnect,
+            Fetch: self._fetch,
+            ServerEvent: self._server_event,
+            Reply: self._reply,
+            Recover: self._recover,
+            Inherit: self._inherit,
+            Taken: self._taken,
+        }
+
+    def adapter(self, namespace: Namespace, local: LocalAdapter) -> ClusterAdapter:
+        """What a namespace reaches the sockets of all servers by; `local`: those of this one."""
+        return ClusterAdapter(namespace, local, self)
+
+    def start(self, hub: Hub) -> None:
+        """Binds to the hub's loop. Raises what the bus raises."""
+        if self.is_open:
+            return
+        self._hub = hub
+        self._loop = hub.loop
+        self.bus.start(self, self._limits, hub.reporter)
+        self.is_open = True
+        self.seen.setdefault(self.bus.node, 0)
+        self.publish(Hello())
+        self._beat_timer = self._loop.call_later(self._interval, self._tick)
+
+    async def close(self) -> None:
+        """Says goodbye, and closes the bus. Whoever waits for an answer gets what came. Idempotent."""
+        if not self.is_open:
+            return
+        await self._leave_sessions()
+        self.publish(Bye())
+        self.is_open = False
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        try:
+            await self.bus.close()
+        finally:
+            for node in self.nodes.names:
+                self.nodes.lost(node, "this server has closed")
+
+    async def _leave_sessions(self) -> None:
+        """Leaves the sessions of clients that are to come back to one of the others."""
+        heirs = self.nodes.names
+        if self.alone or not heirs:
+            return
+        heir = secrets.choice(heirs)
+        try:
+            async with asyncio.timeout(LEAVING_SECONDS):
+                for namespace in list(self._hub.namespaces.values()):
+                    for record in estate_of(namespace, self.seen, self._limits.max_message // 4):
+                        self.publish(record, heir)
+                        await self.bus.drain()
+        except TimeoutError:
+            self._hub.reporter.warning(f"not all sessions could be left to another server in {LEAVING_SECONDS:g} s")
+
+    def health(self) -> dict[str, Any]:
+        """The state of the bus, and how many other servers are there."""
+        state = self.bus.health()
+        return {
+            "status": state.status,
+            "servers": len(self.nodes),
+            "queued": state.queued,
+            "dropped": state.dropped,
+            "problem": state.problem,
+        }
+
+    def is_behind(self, seen: Mapping[str, int]) -> bool:
+        """Whether something is still to come that another server has seen already."""
+        names = self.nodes.names
+        return any(self.seen.get(node, 0) < number for node, number in seen.items() if node in names)
+
+    def _saw(self, node: str, number: int) -> None:
+        seen = self.seen
+        if number > seen.get(node, -1):
+            seen[node] = number
+        if len(seen) > MAX_SEEN:
+            # Not at once when it goes: what it had sent before is in the logs of recovery still.
+            names = {self.bus.node, *self.nodes.names}
+            gone = next((known for known in seen if known not in names), node)
+            del seen[gone]
+
+    # Sending.
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to send to."""
+        return not self.is_open or self.bus.alone
+
+    def publish(self, record: Record, to: str = "") -> bool:
+        """Sends a record to all others, or to one. Raises EncodeError; False: not everybody gets it."""
+        return self.is_open and self.bus.publish(CHANNEL, cluster_message.encode(record), to)
+
+    def next_number(self) -> int:
+        """The number of the next event of this server's that is sent to all."""
+        node = self.bus.node
+        self.seen[node] = number = self.seen[node] + 1
+        return number
+
+    @contextmanager
+    def request(self) -> Iterator[tuple[int, FanIn]]:
+        """A number for a request, and where its answers gather, of the servers that are there now."""
+        fan_in = FanIn(self._loop, self.nodes.names)
+        with self.gathering(fan_in) as number:
+            yield number, fan_in
+
+    @contextmanager
+    def gathering(self, answers: Gathering) -> Iterator[int]:
+        """A number for a request whose answers gather there."""
+        self._request = number = self._request + 1
+        self._requests[number] = answers
+        try:
+            yield number
+        finally:
+            del self._requests[number]
+
+    def ask(self, record: Ask | Fetch | ServerEvent | Recover, answers: Gathering) -> None:
+        """Sends a request. Raises EncodeError. One that is too large reaches nobody, and nobody is waited for."""
+        message = cluster_message.encode(record)
+        if not self.bus.publish(CHANNEL, message) and len(message) > self._limits.max_message:
+            for node in self.nodes.names:
+                answers.gave_up(node)
+
+    def _reply_to(self, node: str, request: int, expected: int, values: list[Any], failed: int) -> None:
+        """Answers, in as many messages as they need."""
+        try:
+            message = cluster_message.encode(Reply(request, expected, values, failed))
+            fits = len(message) <= self._limits.max_message
+        except EncodeError as error:
+            message, fits = b"", False
+            if len(values) < 2:
+                self._hub.reporter.failure("an answer cannot be sent to another server", error)
+        if fits or not values:
+            self.bus.publish(CHANNEL, message, node)
+        elif len(values) == 1:
+            if message:
+                # For its counter, and its line in the log.
+                self.bus.publish(CHANNEL, message, node)
+            self._reply_to(node, request, expected, [], failed + 1)
+        else:
+            half = len(values) // 2
+            self._reply_to(node, request, expected, values[:half], failed)
+            self._reply_to(node, request, -1, values[half:], 0)
+
+    def _tick(self) -> None:
+        self._beat_timer = self._loop.call_later(self._interval, self._tick)
+        self.publish(self._beat_now())
+        self.nodes.check(self._loop.time())
+
+    # Hearing. See `adapters.bus.Receiver`.
+
+    def bus_node_seen(self, node: str) -> None:
+        self.nodes.heard(node, self._loop.time())
+        # How many events there were before it came: those are none that its clients have missed.
+        self.publish(self._beat_now(), node)
+
+    def bus_node_lost(self, node: str, reason: str) -> None:
+        self.nodes.lost(node, reason)
+
+    def bus_received(self, sender: str, channel: str, message: bytes) -> None:
+        try:
+            record = cluster_message.decode(message)
+            self.nodes.heard(sender, self._loop.time())
+            self._handlers[type(record)](sender, record)
+        except ProtocolError as error:
+            self._hub.reporter.fault("bus_garbage", sender, f"passed over: {error}")
+        except Exception as error:
+            self._hub.reporter.failure("a message of another server could not be handled", error)
+
+    def _came(self, node: str) -> None:
+        self._hub.reporter.note(f"the server {node} has come; others now: {len(self.nodes)}")
+
+    def _went(self, node: str, reason: str) -> None:
+        if self.is_open:
+            self._hub.reporter.note(f"the server {node} has gone: {reason}; others now: {len(self.nodes)}")
+        for answers in list(self._requests.values()):
+            answers.gave_up(node)
+
+    def _hello(self, sender: str, record: Hello) -> None:
+        self._saw(sender, record.number)
+        self.publish(self._beat_now(), sender)
+
+    def _beat_now(self) -> Beat:
+        return Beat(self.seen.setdefault(self.bus.node, 0))
+
+    def _beat(self, sender: str, record: Beat) -> None:
+        self._saw(sender, record.number)
+
+    def _bye(self, sender: str, record: Bye) -> None:
+        self.nodes.lost(sender, "it is closing")
+
+    def _adapter_of(self, name: str) -> ClusterAdapter | None:
+        namespace = self._hub.namespaces.get(name)
+        if namespace is None:
+            return None
+        adapter = namespace.adapter
+        assert isinstance(adapter, ClusterAdapter)
+        return adapter
+
+    def _broadcast(self, sender: str, record: Broadcast) -> None:
+        # Counted in order, whether or not anybody here gets it.
+        self._saw(sender, record.number)
+        adapter, targets = self._adapter_of(record.namespace), _targets(record)
+        if adapter is None or not adapter.local.has_receivers(targets):
+            return
+        flags = Flags(volatile=record.volatile, compress=record.compress)
+        adapter.local.deliver(_event(adapter, record), targets, flags, (sender, record.number))
+
+    def _ask(self, sender: str, record: Ask) -> None:
+        request = record.request
+        answers = Answers(
+            self._loop, lambda expected, values, failed: self._reply_to(sender, request, expected, values, failed)
+        )
+        try:
+            adapter, targets = self._adapter_of(record.namespace), _targets(record)
+            if adapter is not None and adapter.local.has_receivers(targets):
+                flags = Flags(volatile=record.volatile, compress=record.compress)
+                # Not a number, or less than nothing, is no time.
+                timeout = record.timeout if record.timeout > 0 else 0.0
+                adapter.local.ask(_event(adapter, record), targets, flags, timeout, answers.one_more)
+        finally:
+            answers.counted()
+
+    def _join(self, sender: str, record: Join) -> None:
+        if (adapter := self._adapter_of(record.namespace)) is not None:
+            adapter.local.sockets_join(_targets(record), Flags(), record.names)
+
+    def _leave(self, sender: str, record: Leave) -> None:
+        if (adapter := self._adapter_of(record.namespace)) is not None:
+            adapter.local.sockets_leave(_targets(record), Flags(), record.names)
+
+    def _disconnect(self, sender: str, record: Disconnect) -> None:
+        if (adapter := self._adapter_of(record.namespace)) is not None:
+            adapter.local.disconnect_sockets(_targets(record), Flags(), record.close)
+
+    def _fetch(self, sender: str, record: Fetch) -> None:
+        adapter = self._adapter_of(record.namespace)
+        records = [] if adapter is None else adapter.records_for_others(_targets(record))
+        self._reply_to(sender, record.request, len(records), records, 0)
+
+    def _server_event(self, sender: str, record: ServerEvent) -> None:
+        values: list[Any] = []
+        failed = 0
+        listeners = list(self._hub.server_listeners.get(record.event, ()))
+        for listener in listeners:
+            try:
+                values.append(cluster_message.plain(listener(*record.args)))
+            except Exception as error:
+                failed = 1
+                self._hub.reporter.failure("an on_server listener raised", error)
+        if record.request >= 0:
+            # One server, one answer: that of its first listener.
+            self._reply_to(sender, record.request, min(1, len(listeners)), values[:1], 0 if values else failed)
+
+    def _recover(self, sender: str, record: Recover) -> None:
+        adapter = self._adapter_of(record.namespace)
+        values = [] if adapter is None else give_session(adapter.namespace, record.pid, record.offset, self.seen)
+        self._reply_to(sender, record.request, len(values), values, 0)
+
+    def _inherit(self, sender: str, record: Inherit) -> None:
+        try:
+            # One that a pattern stands for may not have had a client here yet.
+            namespace = self._hub.namespaces.get(record.namespace) or self._hub._made_by_name(record.namespace)
+        except LimitExceeded:
+            return
+        if namespace is not None and namespace.log is not None:
+            inherit(namespace, record)
+
+    def _taken(self, sender: str, record: Taken) -> None:
+        namespace = self._hub.namespaces.get(record.namespace)
+        for left in namespace.inherited if namespace is not None else ():
+            left.log.sessions.pop(record.pid, None)
+
+    def _reply(self, sender: str, record: Reply) -> None:
+        answers = self._requests.get(record.request)
+        if answers is not None:
+            answers.replied(sender, record.expected, record.values, record.failed)
+
+
+def _targets(record: Broadcast | Ask | Join | Leave | Disconnect | Fetch) -> Targets:
+    return Targets(frozenset(record.rooms), frozenset(record.except_))
+
+
+def _event(adapter: ClusterAdapter, record: Broadcast | Ask) -> EncodedEvent:
+    encoded = EncodedEvent(adapter.namespace, record.form, record.text, record.attachments)
+    encoded.check()
+    return encoded

@@ -1,0 +1,220 @@
+"""A namespace's adapter where there are several servers: what it is told goes to them, and to its own sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from duplexio.adapters.session_transfer import SessionSearch, give_inherited, read_session, take_session
+from duplexio.errors import AckTimeout, EncodeError, SocketPacketError
+from duplexio.hub.encoded_event import EncodedEvent
+from duplexio.hub.fanout import LocalAdapter
+from duplexio.hub.targets import Flags, Targets
+from duplexio.protocol import cluster_message
+from duplexio.protocol.cluster_message import (
+    Ask,
+    Broadcast,
+    Disconnect,
+    Fetch,
+    Join,
+    Leave,
+    Recover,
+    ServerEvent,
+    Taken,
+)
+from duplexio.types import Room
+
+if TYPE_CHECKING:
+    from duplexio.adapters.cluster import Cluster
+    from duplexio.hub.namespace import Namespace
+
+__all__ = ["ClusterAdapter"]
+
+#: How long a client that has come from another server waits for its session to be found; who has it answers at once.
+SEARCH_SECONDS = 3.0
+#: How long what is on its way may take: a turn of the loop or two, but for a server that stands still.
+CATCH_UP_SECONDS = 1.0
+#: What says who somebody is stays with the server that was told.
+SECRET_HEADERS = frozenset(("authorization", "cookie", "proxy-authorization"))
+
+
+class ClusterAdapter:
+    """See `hub.fanout.Adapter`. Holds the adapter of this process, which does its part.
+
+    Attributes:
+        local: of the sockets of this process.
+    """
+
+    __slots__ = ("_cluster", "local", "namespace", "rooms")
+
+    def __init__(self, namespace: Namespace, local: LocalAdapter, cluster: Cluster) -> None:
+        self.namespace = namespace
+        self.local = local
+        self.rooms = local.rooms
+        self._cluster = cluster
+
+    @property
+    def alone(self) -> bool:
+        return self._cluster.alone
+
+    def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        cluster = self._cluster
+        # Where sessions are kept, it has its number all the same: who comes from another server may have missed it.
+        if flags.local or (cluster.alone and (self.namespace.log is None or not cluster.is_open)):
+            self.local.broadcast(event, args, targets, flags)
+            return
+        encoded = EncodedEvent.of(self.namespace, event, args)
+        number = cluster.next_number()
+        if not cluster.alone:
+            cluster.publish(
+                Broadcast(
+                    self.namespace.name,
+                    list(targets.rooms),
+                    list(targets.except_),
+                    encoded.form,
+                    encoded.text,
+                    list(encoded.attachments),
+                    flags.volatile,
+                    flags.compress,
+                    number,
+                )
+            )
+        self.local.deliver(encoded, targets, flags, (cluster.bus.node, number))
+
+    async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
+        if flags.local or self._cluster.alone:
+            return await self.local.broadcast_with_ack(event, args, targets, flags)
+        timeout = self._timeout(flags)
+        encoded = EncodedEvent.of(self.namespace, event, args)
+        with self._cluster.request() as (number, fan_in):
+            self._cluster.ask(
+                Ask(
+                    number,
+                    self.namespace.name,
+                    list(targets.rooms),
+                    list(targets.except_),
+                    encoded.form,
+                    encoded.text,
+                    list(encoded.attachments),
+                    timeout,
+                    flags.volatile,
+                    flags.compress,
+                ),
+                fan_in,
+            )
+            self.local.ask(encoded, targets, flags, timeout, fan_in.one_more)
+            in_time = await fan_in.wait(timeout)
+        if not in_time or not fan_in.complete:
+            raise AckTimeout(event, timeout, fan_in.answers, fan_in.expected + fan_in.silent)
+        return fan_in.answers
+
+    async def fetch_sockets(self, targets: Targets, flags: Flags) -> list[dict[str, Any]]:
+        if flags.local or self._cluster.alone:
+            return self.local.records(targets)
+        timeout = self._timeout(flags)
+        with self._cluster.request() as (number, fan_in):
+            self._cluster.ask(Fetch(number, self.namespace.name, list(targets.rooms), list(targets.except_)), fan_in)
+            if not await fan_in.wait(timeout):
+                reporter = self.namespace.hub.reporter
+                reporter.count("fetches_incomplete")
+                reporter.warning(f"fetch_sockets: not every server has answered within {timeout:g} s")
+        # Those of this process as they are at the end of the wait, like the others.
+        return [*self.local.records(targets), *filter(_is_record, fan_in.answers)]
+
+    def records_for_others(self, targets: Targets) -> list[dict[str, Any]]:
+        """What another server is told of the sockets here."""
+        records = self.local.records(targets)
+        for record in records:
+            if not self._cluster.share_handshake:
+                record["handshake"] = _without_credentials(record["handshake"])
+            try:
+                record["data"] = cluster_message.plain(record["data"])
+            except EncodeError as error:
+                record["data"] = None
+                self.namespace.hub.reporter.fault(
+                    "data_not_shared", "socket.data", f"fetch_sockets leaves it out: {error}"
+                )
+        return records
+
+    def sockets_join(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
+        names = list(rooms)
+        if not flags.local and not self._cluster.alone:
+            self._cluster.publish(Join(self.namespace.name, list(targets.rooms), list(targets.except_), names))
+        self.local.sockets_join(targets, flags, names)
+
+    def sockets_leave(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
+        names = list(rooms)
+        if not flags.local and not self._cluster.alone:
+            self._cluster.publish(Leave(self.namespace.name, list(targets.rooms), list(targets.except_), names))
+        self.local.sockets_leave(targets, flags, names)
+
+    def disconnect_sockets(self, targets: Targets, flags: Flags, close: bool) -> None:
+        if not flags.local and not self._cluster.alone:
+            self._cluster.publish(Disconnect(self.namespace.name, list(targets.rooms), list(targets.except_), close))
+        self.local.disconnect_sockets(targets, flags, close)
+
+    def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
+        if not self._cluster.alone:
+            self._cluster.publish(ServerEvent(-1, event, cluster_message.plain(list(args))))
+
+    async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
+        if self._cluster.alone:
+            return []
+        with self._cluster.request() as (number, fan_in):
+            self._cluster.ask(ServerEvent(number, event, cluster_message.plain(list(args))), fan_in)
+            in_time = await fan_in.wait(timeout)
+        if not in_time or not fan_in.complete:
+            raise AckTimeout(event, timeout, fan_in.answers, fan_in.expected + fan_in.silent)
+        return fan_in.answers
+
+    async def bring_session(self, pid: str, offset: str | None) -> None:
+        found = give_inherited(self.namespace, pid, offset)
+        if not found and not self._cluster.alone:
+            search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)
+            with self._cluster.gathering(search) as number:
+                self._cluster.ask(Recover(number, self.namespace.name, pid, offset), search)
+                found = await search.wait(SEARCH_SECONDS)
+        if not found:
+            return
+        session = read_session(found)
+        if session is None:
+            self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, "a session that cannot be read")
+            return
+        await self._catch_up(session.seen)
+        try:
+            take_session(self.namespace, pid, offset, session)
+            # A server that closes just now may have left it to a third one, as well as given it to this one.
+            self._cluster.publish(Taken(self.namespace.name, pid))
+        except (EncodeError, SocketPacketError) as error:
+            self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, f"a session that cannot be: {error}")
+
+    async def _catch_up(self, seen: Mapping[str, int]) -> None:
+        """Waits for what the other server has got of third ones, and has told of: it would be received twice."""
+        loop, cluster = self.namespace.hub.loop, self._cluster
+        until = loop.time() + CATCH_UP_SECONDS
+        while loop.time() < until and cluster.is_behind(seen):  # noqa: ASYNC110 - a moment, and seldom that
+            await asyncio.sleep(0.002)
+
+    def _timeout(self, flags: Flags) -> float:
+        return self.namespace.hub.options.ack_timeout if flags.timeout is None else flags.timeout
+
+
+def _without_credentials(handshake: dict[str, Any]) -> dict[str, Any]:
+    headers = {name: value for name, value in handshake["headers"].items() if name not in SECRET_HEADERS}
+    return {**handshake, "headers": headers, "auth": {}}
+
+
+#: What `Handshake` has.
+_HANDSHAKE = {"headers", "time", "address", "xdomain", "secure", "issued", "url", "query", "auth"}
+
+
+def _is_record(answer: object) -> bool:
+    """Whether it is what another server of this version tells of a socket."""
+    return (
+        isinstance(answer, dict)
+        and answer.keys() >= {"id", "handshake", "rooms", "data"}
+        and isinstance(answer["rooms"], list)
+        and isinstance(answer["handshake"], dict)
+        and answer["handshake"].keys() == _HANDSHAKE
+    )

@@ -1,0 +1,171 @@
+"""A session that moves: its client has come back, and to another server than the one that has kept it.
+
+The server that has it gives it away, with what its client missed, and says how many events of each server it had seen
+by then. What the new server has got beyond that is missed, too, and what it has got of it as well is not sent twice.
+All of it is stored anew under the offsets of the new server, for this client alone, so that it can break off anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from duplexio.errors import EncodeError, SocketPacketError
+from duplexio.hub.encoded_event import EncodedEvent
+from duplexio.hub.recovery import Entry, Log, Origin, Session
+from duplexio.hub.targets import Targets
+from duplexio.protocol import cluster_message
+from duplexio.types import Room
+
+if TYPE_CHECKING:
+    from duplexio.hub.namespace import Namespace
+
+__all__ = ["Moved", "SessionSearch", "give_inherited", "give_session", "read_session", "take_session"]
+
+#: How far behind another server may be: one that was for longer was not heard of, and not asked.
+LAG_SECONDS = 30.0
+#: An event on the way: its origin, or None, and its form, text and attachments.
+Carried = tuple[Origin | None, int, bytes, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A session as it came from another server."""
+
+    sid: str
+    rooms: frozenset[Room]
+    data: Any
+    seen: Mapping[str, int]
+    #: How long ago that was, in seconds.
+    age: float
+    missed: list[Carried]
+
+
+def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
+    """The session and what its client missed, as the answers to `Recover`; nothing where it is not here.
+
+    It is taken out: it is the other server's from now on.
+    """
+    if namespace.log is None:
+        return []
+    stale = namespace.by_pid.get(pid)
+    if stale is not None:
+        # The client noticed the break before this server did: who has the secret is the one who left.
+        stale.conn.end("transport close", "the client came back to another server")
+    return _give(namespace, namespace.log, pid, offset, seen, 0.0) or give_inherited(namespace, pid, offset)
+
+
+def give_inherited(namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
+    """The same of a session that a server which has closed left to this one."""
+    now = namespace.hub.loop.time()
+    for inherited in namespace.inherited:
+        if given := _give(namespace, inherited.log, pid, offset, inherited.seen, now - inherited.at):
+            return given
+    return []
+
+
+def _give(
+    namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], age: float
+) -> list[Any]:
+    restored = log.restore(pid, offset, namespace.hub.loop.time())
+    if restored is None:
+        return []
+    session = restored.session
+    try:
+        first = {
+            "sid": session.sid,
+            "rooms": list(session.rooms),
+            "data": cluster_message.plain(session.data),
+            "seen": dict(seen),
+            "age": age,
+        }
+        missed = [_carried(namespace, log, entry) for entry in log.missed_entries(restored.after, session.rooms)]
+    except (EncodeError, SocketPacketError) as error:
+        log.keep(pid, session)
+        namespace.hub.reporter.fault("data_not_shared", "session", f"a client cannot go on elsewhere: {error}")
+        return []
+    return [first, *missed]
+
+
+def _carried(namespace: Namespace, log: Log, entry: Entry) -> Carried:
+    encoded = EncodedEvent.of_stored(namespace, entry.packet, log.offset_of(entry))
+    return entry.origin, encoded.form, encoded.text, list(encoded.attachments)
+
+
+def read_session(answers: list[Any]) -> Moved | None:
+    """What `give_session` gave, checked; None where it is something else."""
+    first, *rest = answers
+    try:
+        seen = {str(node): int(number) for node, number in first["seen"].items()}
+        rooms = frozenset(map(str, first["rooms"]))
+        missed = [
+            (None if origin is None else (str(origin[0]), int(origin[1])), int(form), bytes(text), list(attachments))
+            for origin, form, text, attachments in rest
+        ]
+        return Moved(str(first["sid"]), rooms, first["data"], seen, float(first["age"]), missed)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
+def take_session(namespace: Namespace, pid: str, offset: str | None, moved: Moved) -> None:
+    """Puts it into the log of this server, where whoever restores it finds it."""
+    log = namespace.log
+    assert log is not None
+    now = namespace.hub.loop.time()
+    # Before anything is stored for it alone: that has numbers above all that the client may have got already.
+    began = log.number
+    since = now - moved.age - LAG_SECONDS
+    missed = [*moved.missed, *(_carried(namespace, log, entry) for entry in log.unseen(moved.seen, moved.rooms, since))]
+    own = Targets(rooms=frozenset((moved.sid,)))
+    for _origin, form, text, attachments in missed:
+        encoded = EncodedEvent(namespace, form, text, attachments)
+        encoded.check()
+        packet = encoded.packet(True, offset=log.next_offset())
+        log.store(packet, own, now)
+    log.keep(pid, Session(moved.sid, moved.rooms, moved.data, began, now, offset))
+
+
+class SessionSearch:
+    """The answers of all servers to the question for a session: one of them has it, and the others say so."""
+
+    __slots__ = ("_asked", "_counts", "_done", "_found")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, nodes: Iterable[str]) -> None:
+        self._asked = set(nodes)
+        self._found: dict[str, list[Any]] = {}
+        self._counts: dict[str, int] = {}
+        self._done: asyncio.Future[list[Any]] = loop.create_future()
+        self._check()
+
+    def replied(self, node: str, expected: int, values: list[Any], failed: int) -> None:
+        """Some of what a server has of it; -1: how much that is was said. What failed cannot be told, so nothing is."""
+        if expected > 0:
+            self._counts.setdefault(node, expected)
+        if expected == 0 or failed:
+            self.gave_up(node)
+            return
+        found = self._found.setdefault(node, [])
+        found += values
+        if len(found) >= self._counts.get(node, len(found) + 1) and not self._done.done():
+            self._done.set_result(found)
+
+    def gave_up(self, node: str) -> None:
+        """Nothing more comes from this server."""
+        self._asked.discard(node)
+        self._check()
+
+    def _check(self) -> None:
+        if not self._asked and not self._done.done():
+            self._done.set_result([])
+
+    async def wait(self, timeout: float) -> list[Any]:
+        """All that the server which has it told; nothing where none has it, or none tells within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._done
+        except TimeoutError:
+            return []
+        finally:
+            self._done.cancel()

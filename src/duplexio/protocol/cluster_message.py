@@ -1,0 +1,249 @@
+"""What servers of this library say to each other: one record, one message of the bus. Compact, and checked on receipt.
+
+A version byte, then MessagePack by msgspec, which gives each record's type and its fields, or refuses the message. The
+formats of other libraries' servers are a driver's affair.
+
+An event travels as the text its receivers get, with its attachments: who has no receiver for it never parses it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from duplexio.errors import ClusterMessageError, EncodeError
+from duplexio.observe import shown
+from duplexio.protocol.codec_json import as_builtin
+
+__all__ = [
+    "Ask",
+    "Beat",
+    "Broadcast",
+    "Bye",
+    "Disconnect",
+    "Fetch",
+    "Hello",
+    "Inherit",
+    "Join",
+    "Leave",
+    "Record",
+    "Recover",
+    "Reply",
+    "ServerEvent",
+    "Taken",
+    "decode",
+    "encode",
+    "plain",
+]
+
+#: The format's; another is refused, so that two versions of this library do not misread each other.
+VERSION = b"\x01"
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A server has come, and has sent so many events to all; who hears it answers with a `Beat`."""
+
+    number: int = 0
+
+
+class Beat(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """A server is there, and has sent so many events to all."""
+
+    number: int = 0
+
+
+class Bye(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A server is about to go: nobody is to wait for it."""
+
+
+class Broadcast(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """An event for the sockets of a namespace that `rooms` and `except_` select.
+
+    `form` 0: `text` is the JSON of name and arguments. 1: a parser's whole message, as a text; 2: as the attachment.
+    """
+
+    namespace: str
+    rooms: list[str]
+    except_: list[str]
+    form: int
+    text: bytes
+    attachments: list[bytes]
+    volatile: bool = False
+    compress: bool = True
+    #: How many events this server has sent to all, with this one.
+    number: int = 0
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """The same, and each of them is to acknowledge it within `timeout` seconds."""
+
+    request: int
+    namespace: str
+    rooms: list[str]
+    except_: list[str]
+    form: int
+    text: bytes
+    attachments: list[bytes]
+    timeout: float
+    volatile: bool = False
+    compress: bool = True
+
+
+class Join(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """They are to join `names`."""
+
+    namespace: str
+    rooms: list[str]
+    except_: list[str]
+    names: list[str]
+
+
+class Leave(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """They are to leave `names`."""
+
+    namespace: str
+    rooms: list[str]
+    except_: list[str]
+    names: list[str]
+
+
+class Disconnect(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """They are to be disconnected."""
+
+    namespace: str
+    rooms: list[str]
+    except_: list[str]
+    close: bool
+
+
+class Fetch(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """A record of each of them is wanted."""
+
+    request: int
+    namespace: str
+    rooms: list[str]
+    except_: list[str]
+
+
+class ServerEvent(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """An event for the servers themselves; `request` -1: no answer is wanted."""
+
+    request: int
+    event: str
+    args: list[Any]
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """Some of a server's answers to a request.
+
+    Attributes:
+        expected: how many it will give in all, said once; -1: it was said, or will be.
+        values: those that are in here.
+        failed: how many of them there will not be.
+    """
+
+    request: int
+    expected: int
+    values: list[Any]
+    failed: int = 0
+
+
+class Recover(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """The session of a client that has come to another server is wanted, and what it missed.
+
+    Its answers are a mapping of `sid`, `rooms`, `data`, `seen`, how many events of each server were, and `age`, how
+    long ago that was; then, of each event, its origin, form, text and attachments.
+    """
+
+    request: int
+    namespace: str
+    pid: str
+    offset: str | None
+
+
+class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """What a server that closes leaves to another, in as many messages as it takes, all with the same `epoch`.
+
+    Attributes:
+        number, seen: of the last packet in its log, and how many events of each server are in it at the most.
+        sessions: of each its secret, id, rooms, data, beginning, seconds since it left, and offset it came with.
+        packets: of each its number, age in seconds, rooms, rooms left out, origin, form, text and attachments.
+    """
+
+    namespace: str
+    epoch: str
+    number: int
+    seen: dict[str, int]
+    sessions: list[tuple[str, str, list[str], Any, int, float, str | None]]
+    packets: list[tuple[int, float, list[str], list[str], tuple[str, int] | None, int, bytes, list[bytes]]]
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """The session has come to this server: who has it as another's inheritance, too, has it no more."""
+
+    namespace: str
+    pid: str
+
+
+Record: TypeAlias = (
+    Hello
+    | Beat
+    | Bye
+    | Broadcast
+    | Ask
+    | Join
+    | Leave
+    | Disconnect
+    | Fetch
+    | ServerEvent
+    | Reply
+    | Recover
+    | Inherit
+    | Taken
+)
+
+
+def _unknown(value: Any) -> Any:
+    try:
+        return as_builtin(value)
+    except TypeError as error:
+        raise NotImplementedError(str(error)) from error
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_unknown)
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """The message of a record. Raises EncodeError for a value that cannot travel."""
+    try:
+        return VERSION + _encoder.encode(record)
+    except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
+        raise EncodeError(f"cannot be sent to other servers: {error}") from error
+
+
+def decode(message: bytes) -> Record:
+    """The record in a message. Raises ClusterMessageError."""
+    if message[:1] != VERSION:
+        raise ClusterMessageError(
+            f"a message of another format: {shown(message)}; do all servers run the same version of duplexio?"
+        )
+    try:
+        record: Record = _decoder.decode(memoryview(message)[1:])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ClusterMessageError(f"a message that is none of a cluster's: {error}: {shown(message)}") from error
+    return record
+
+
+def plain(value: Any) -> Any:
+    """A copy as JSON would make it of the same value, bytes aside, which stay. Raises EncodeError.
+
+    So that a value means the same whether a server or a client gets it: a date is a text, keys are texts.
+    """
+    try:
+        return msgspec.to_builtins(
+            value, builtin_types=(bytes, bytearray, memoryview), str_keys=True, enc_hook=_unknown
+        )
+    except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
+        raise EncodeError(f"cannot be sent to other servers: {error}") from error

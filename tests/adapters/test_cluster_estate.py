@@ -1,0 +1,244 @@
+"""A server that closes leaves its sessions to another one: its clients come back, and have missed nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from duplexio import Server
+from duplexio.adapters.estate import estate_of, inherit
+from duplexio.adapters.session_transfer import give_inherited
+from duplexio.errors import SocketPacketError
+from duplexio.protocol.cluster_message import Inherit
+from duplexio.testing import MemoryCluster
+from tests.hub.ends import Client, counts, serving, until
+
+from .test_cluster_recovery import Reader, three, turns
+
+
+@contextlib.asynccontextmanager
+async def another(cluster: MemoryCluster, **options: Any) -> AsyncIterator[Server]:
+    async with serving(adapter=cluster.bus(), connection_state_recovery=True, **options) as io:
+        await turns()
+        yield io
+
+
+async def left_by(io: Server, *others: Server, count: int = 1) -> None:
+    """It closes, and what it leaves has arrived."""
+    await io.close()
+    await until(lambda: sum(len(o.of("/").inherited) for o in others) >= count)
+
+
+async def test_one_that_closes() -> None:
+    async with three() as (_, _buses, (first, second, third)):
+        readers = [Reader() for _ in range(3)]
+        for number, reader in enumerate(readers):
+            await reader.connect(first)
+            reader.socket(first).join(f"room-{number}")
+            reader.socket(first).data["number"] = number
+        second.emit("e", "before")
+        await turns()
+        readers[0].read()
+        readers[1].read()
+        # The third has not read it: it is missed, too.
+        first.to("room-1").emit("e", b"\x01", 1)
+        await turns()
+        await left_by(first, second, third)
+        second.to(["room-1", "room-2"]).emit("e", "meanwhile")
+        await turns()
+        assert await readers[0].connect(second)
+        assert await readers[1].connect(third)
+        assert readers[0].events == [["e", "before"]]
+        binary = ["e", {"_placeholder": True, "num": 0}, 1]
+        assert readers[1].events == [["e", "before"], binary, ["e", "meanwhile"]]
+        readers[2].client.take()
+        assert await readers[2].connect(second)
+        assert readers[2].events == [["e", "before"], ["e", "meanwhile"]]
+        assert readers[2].socket(second).data == {"number": 2}
+        assert readers[2].socket(second).rooms == {readers[2].sid, "room-2"}
+        third.emit("e", "after")
+        await turns()
+        for reader in readers:
+            reader.read()
+            assert reader.events[-1] == ["e", "after"]
+
+
+async def test_back_to_the_heir_when_it_is_alone() -> None:
+    cluster = MemoryCluster()
+    async with another(cluster) as first, another(cluster) as second:
+        reader = Reader()
+        await reader.connect(first)
+        first.emit("e", 1)
+        await turns()
+        reader.read()
+        first.emit("e", 2)
+        await turns()
+        reader.client.take()
+        await left_by(first, second)
+        assert second.health()["bus"]["servers"] == 0
+        second.emit("e", 3)
+        assert await reader.connect(second)
+        assert reader.events == [["e", 1], ["e", 2], ["e", 3]]
+        await reader.drop()
+        assert await reader.connect(second)
+
+
+async def test_a_deploy_that_rolls_through_all() -> None:
+    """Each is replaced in turn while the client is away: what was left is left again."""
+    cluster = MemoryCluster()
+    reader = Reader()
+    async with contextlib.AsyncExitStack() as stack:
+        old = [await stack.enter_async_context(another(cluster)) for _ in range(2)]
+        await reader.connect(old[0])
+        old[1].emit("e", 0)
+        await turns()
+        await reader.drop()
+        expected = [["e", 0]]
+        for number in range(2):
+            new = await stack.enter_async_context(another(cluster))
+            others = [io for io in old if io is not old[0]] + [new]
+            await left_by(old.pop(0), *others)
+            old.append(new)
+            old[0].emit("e", number + 1)
+            await turns()
+            expected.append(["e", number + 1])
+        assert await reader.connect(old[0])
+        assert reader.events == expected
+
+
+async def test_in_several_messages() -> None:
+    async with three(max_bus_message=20_000) as (_, _buses, (first, second, third)):
+        readers = [Reader() for _ in range(230)]
+        for reader in readers:
+            await reader.connect(first)
+        for number in range(50):
+            first.emit("e", number, "x" * 2000)
+        await turns()
+        for reader in readers:
+            reader.client.take()
+        await left_by(first, second, third)
+        heir = second if second.of("/").inherited else third
+        await until(lambda: len(heir.of("/").inherited[0].log.sessions) == 230)
+        for reader in readers[::50]:
+            assert await reader.connect(second)
+            assert [event[1] for event in reader.events] == list(range(50))
+        assert counts(first).get("fault.bus_oversized", 0) == 0
+
+
+async def test_what_cannot_be_left() -> None:
+    async with three() as (_, _buses, (first, second, third)):
+        good, bad = Reader(), Reader()
+        await good.connect(first)
+        await bad.connect(first)
+        bad.socket(first).data = object()
+        await left_by(first, second, third)
+        assert counts(first)["fault.data_not_shared"] == 1
+        assert await good.connect(second)
+        assert not await bad.connect(second)
+
+
+async def test_nobody_to_leave_it_to_and_nothing_to_leave() -> None:
+    cluster = MemoryCluster()
+    async with another(cluster) as first:
+        reader = Reader()
+        await reader.connect(first)
+        await first.close()
+    async with three() as (_, _buses, (first, second, third)):
+        first.emit("e")
+        await turns()
+        await first.close()
+        await turns()
+        assert not second.of("/").inherited
+        assert not third.of("/").inherited
+
+
+async def test_an_heir_that_stands_still_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 0.1)
+    async with three() as (_, buses, (first, _second, _third)):
+        reader = Reader()
+        await reader.connect(first)
+        buses[1].reading = buses[2].reading = False
+        await asyncio.wait_for(first.close(), 20)
+
+
+async def test_it_does_not_stay_for_ever() -> None:
+    recovery = {"max_disconnection_duration": 0.2}
+    async with three(connection_state_recovery=recovery, ping_interval=1.0, ping_timeout=1.0) as (
+        _,
+        _buses,
+        (first, second, third),
+    ):
+        reader = Reader()
+        await reader.connect(first)
+        await left_by(first, second, third)
+        await until(lambda: not second.of("/").inherited and not third.of("/").inherited)
+        assert not await reader.connect(second)
+
+
+async def test_a_namespace_that_a_pattern_stands_for() -> None:
+    cluster = MemoryCluster()
+    async with another(cluster) as first, another(cluster) as second:
+        for io in first, second:
+            io.of(re.compile("^/room-"))
+        client = Client(first)
+        pid = await _entered(client, {})
+        client.drop()
+        await turns()
+        first.of("/room-1").emit("e", 1)
+        await turns()
+        await first.close()
+        await until(lambda: "/room-1" in second._hub.namespaces)
+        await turns()
+        client = Client(second)
+        assert await _entered(client, {"pid": pid}) == pid
+        assert any(str(packet).startswith('42/room-1,["e",1,') for packet in client.take())
+
+
+async def _entered(client: Client, auth: dict[str, str]) -> str:
+    """The `pid` of a client that has joined; what came with it is there to be taken."""
+    client.send("40/room-1," + json.dumps(auth))
+
+    def reply() -> str:
+        return next((str(packet) for packet in client.packets if str(packet).startswith("40/room-1,")), "")
+
+    await until(reply)
+    return str(json.loads(reply()[len("40/room-1,") :])["pid"])
+
+
+async def test_with_a_gap_it_is_worth_nothing() -> None:
+    """What was dropped on the way is not passed over in silence."""
+    async with serving(connection_state_recovery=True) as io:
+        namespace = io._main
+        packets: list[Any] = [(number, 0.0, [], [], None, 0, b'["e"]', []) for number in (1, 2, 4)]
+        session = ("pid", "sid", ["sid"], None, 0, 0.0, None)
+        inherit(namespace, Inherit("/", "epoch", 4, {}, [], packets[:1]))
+        with pytest.raises(SocketPacketError):
+            inherit(namespace, Inherit("/", "epoch", 4, {}, [session], []))
+        inherit(namespace, Inherit("/", "epoch", 4, {}, [], packets[1:]))
+        with pytest.raises(SocketPacketError):
+            inherit(namespace, Inherit("/", "epoch", 4, {}, [session], []))
+        assert not namespace.inherited[0].log.sessions
+        inherit(namespace, Inherit("/", "whole", 2, {}, [session], packets[:2]))
+        (given, *missed) = give_inherited(namespace, "pid", None)
+        assert given["sid"] == "sid"
+        assert len(missed) == 2
+
+
+async def test_given_to_one_and_left_to_another() -> None:
+    """Who came back while its server was closing is nobody's inheritance any more."""
+    async with three() as (_, _buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        await reader.drop()
+        (estate,) = estate_of(first._main, first._cluster.seen, 1000)  # type: ignore[union-attr]
+        inherit(third._main, estate)
+        assert reader.pid in third._main.inherited[0].log.sessions
+        assert await reader.connect(second)
+        await turns()
+        assert reader.pid not in third._main.inherited[0].log.sessions
