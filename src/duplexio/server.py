@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from duplexio.adapters.bus import Bus
 from duplexio.adapters.cluster import Cluster
+from duplexio.adapters.unix import UnixBus
 from duplexio.engine.server import EngineServer
 from duplexio.errors import ConfigurationError
 from duplexio.hub.dispatch import HandlerOptions
@@ -244,6 +245,11 @@ class Server(Broadcasting):
         engine.start()
         if anew:
             self._neighbourhood = self._join()
+            if self._neighbourhood is not None and self._cluster is None:
+                # Workers that share their sessions share their rooms; a bus that was given stands for more.
+                bus = UnixBus(self._neighbourhood.folder, self._neighbourhood.tag)
+                self._cluster = Cluster(bus, self._options)
+                self._hub.adapt(self._cluster.adapter)
         self._hub.start(engine)
         if self._cluster is not None:
             try:
