@@ -82,6 +82,8 @@ class Server(Broadcasting):
         module: str = sys._getframe(1).f_globals.get("__name__", "")
         self._identity = Identity(self._options.cluster_id, module, self._options.path)
         self._neighbourhood: Neighbourhood | None = None
+        #: That of the workers of this host, where no other was given.
+        self._workers_bus: UnixBus | None = None
 
     @property
     def options(self) -> Options:
@@ -225,11 +227,11 @@ class Server(Broadcasting):
 
         The same as `Server(adapter=bus)`. Raises ConfigurationError where the server runs, or has a bus already.
         """
-        if self._cluster is not None:
+        if self._cluster is not None and self._workers_bus is None:
             raise ConfigurationError("a server has one adapter, and this one has it already")
         if self._hub.thread and not self.engine.closed:
             raise ConfigurationError("the server runs: give it its adapter before that, as Server(adapter=...)")
-        self._cluster = Cluster(bus, self._options)
+        self._cluster, self._workers_bus = Cluster(bus, self._options), None
         self._hub.adapt(self._cluster.adapter)
 
     # Hosting.
@@ -244,12 +246,7 @@ class Server(Broadcasting):
         anew = getattr(engine, "loop", None) is not asyncio.get_running_loop() or engine.closed
         engine.start()
         if anew:
-            self._neighbourhood = self._join()
-            if self._neighbourhood is not None and self._cluster is None:
-                # Workers that share their sessions share their rooms; a bus that was given stands for more.
-                bus = UnixBus(self._neighbourhood.folder, self._neighbourhood.tag)
-                self._cluster = Cluster(bus, self._options)
-                self._hub.adapt(self._cluster.adapter)
+            self._join_workers()
         self._hub.start(engine)
         if self._cluster is not None:
             try:
@@ -262,22 +259,30 @@ class Server(Broadcasting):
         if self._options.handle_signals:
             self._signals.chain(self.engine.loop)
 
-    def _join(self) -> Neighbourhood | None:
-        """Where this process is one of several workers, its place among them."""
+    def _join_workers(self) -> None:
+        """Where this process is one of several workers: its place among them, and the bus that makes one server of all,
+        unless it has another one."""
         self.engine.locate = None
         if self._neighbourhood is not None:
             # Of a loop that has ended without a word to this server.
             self._neighbourhood.abandon()
+            self._neighbourhood = None
+        if self._workers_bus is not None:
+            self._workers_bus.abandon()
         folder = self._identity.folder()
         if folder is None:
-            return None
+            return
         try:
-            return Neighbourhood(self.engine, folder)
+            self._neighbourhood = Neighbourhood(self.engine, folder)
         except OSError as error:
             if self._identity.named:
                 raise ConfigurationError(f"cluster_id={self._options.cluster_id!r}: {error}") from error
             logger.warning("this worker is alone, and needs sticky sessions: %s", error)
-            return None
+            return
+        if self._cluster is None or self._workers_bus is not None:
+            self._workers_bus = UnixBus(self._neighbourhood.folder, self._neighbourhood.tag)
+            self._cluster = Cluster(self._workers_bus, self._options)
+            self._hub.adapt(self._cluster.adapter)
 
     def _told_to_end(self) -> None:
         self._begin_closing()
@@ -319,16 +324,17 @@ class Server(Broadcasting):
         `pid` is the process, and `tag` what the ids of its sessions begin with: which of several workers this one is.
         In a cluster, `bus` tells of the bus; where that is not `ok`, neither is the server.
         """
+        engine = self.engine
         state: dict[str, Any] = {
-            "status": "closing" if self.engine.closing else "ok",
-            "connections": self.engine.clients_count,
+            "status": "closing" if engine.closing else "ok",
+            "connections": engine.clients_count,
             "pid": os.getpid(),
-            "tag": self.engine.tag,
+            "tag": engine.tag,
         }
         if self._cluster is not None:
             state["bus"] = self._cluster.health()
             # Before its start nothing is wrong with it: where there is no lifespan, the first request is the start.
-            started = getattr(self.engine, "loop", None) is not None
+            started = getattr(engine, "loop", None) is not None
             if started and state["status"] == "ok" and state["bus"]["status"] != "ok":
                 state["status"] = "degraded"
         return state

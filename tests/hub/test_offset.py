@@ -40,6 +40,14 @@ def test_words_that_look_like_one_of_another_server(family: tuple[str, ...]) -> 
             assert not is_offset(other[0], family[0])
 
 
+def test_another_server_of_the_cluster_has_another_epoch() -> None:
+    """Only where the client has come back since can it be another's."""
+    assert is_offset("wxyz9876.1", OURS[0], moved=True)
+    assert not is_offset("wxyz9876.1", OURS[0])
+    for text in ("delivered", *STREAM, *MEMORY):
+        assert not is_offset(text, OURS[0], moved=True)
+
+
 @given(st.text(), st.sampled_from(["", *MEMORY, *STREAM, *OURS]))
 def test_whatever_comes(text: str, last: str) -> None:
     """It never raises, and nothing with a space or a letter of another alphabet is one."""

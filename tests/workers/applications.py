@@ -64,6 +64,30 @@ def make_server(**options: Any) -> Server:
         # The whole worker does, when it has answered.
         asyncio.get_running_loop().call_later(0.1, stand, seconds)
 
+    @server.on("neighbours")
+    async def neighbours(socket: Socket) -> int:
+        return int(server.health()["bus"]["servers"])
+
+    @server.on("join")
+    async def join(socket: Socket, room: str) -> None:
+        socket.join(room)
+
+    @server.on("tell")
+    async def tell(socket: Socket, room: str, what: Any) -> None:
+        server.to(room).emit("told", what)
+
+    @server.on("tell everybody")
+    async def tell_everybody(socket: Socket, what: Any) -> None:
+        server.emit("told", what)
+
+    @server.on("fetch")
+    async def fetch(socket: Socket, room: str) -> list[str]:
+        return [found.id for found in await server.in_(room).fetch_sockets()]
+
+    @server.on("ask")
+    async def ask(socket: Socket, room: str) -> list[Any]:
+        return await server.to(room).emit_with_ack("who")
+
     @server.on("counts")
     async def counts(socket: Socket) -> dict[str, int]:
         return dict(server.counts.snapshot())
@@ -79,3 +103,4 @@ mounted = Starlette(routes=[Mount("/socket.io", app=make_server())])
 small = make_server(max_http_buffer_size=10_000)
 impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
 hasty = make_server(upgrade_timeout=0.5)
+recovering = make_server(connection_state_recovery=True)

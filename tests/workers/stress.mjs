@@ -29,9 +29,13 @@ function make(count, transports) {
   return Array.from({ length: count }, () => {
     const socket = io(url, { transports, forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 300 });
     const client = { socket, pids: [], reasons: [], unknown: 0, away: 0, answered: 0, unanswered: 0, heard: 0, wrong: 0 };
+    // Of the events for all: their numbers, and for each connect whether the session was recovered, and how many there
+    // were before it.
+    Object.assign(client, { told: [], connects: [] });
     let left = 0;
     socket.on("connect", async () => {
       if (left) client.away = Math.max(client.away, performance.now() - left);
+      client.connects.push([socket.recovered, client.told.length]);
       const id = socket.id;
       const pid = await socket.timeout(10_000).emitWithAck("pid").catch(() => null);
       if (pid !== null || socket.id === id) client.pids.push(pid);
@@ -42,6 +46,7 @@ function make(count, transports) {
       if (details?.context?.responseText?.includes("Session ID unknown")) client.unknown++;
     });
     socket.on("shouted", () => client.heard++);
+    socket.on("told", (number) => client.told.push(number));
     return client;
   });
 }

@@ -23,8 +23,9 @@ POLLING = UPGRADE = 20
 
 
 class Clients:
-    def __init__(self, port: int) -> None:
-        options = {"url": f"http://127.0.0.1:{port}", "polling": POLLING, "upgrade": UPGRADE}
+    def __init__(self, port: int, count: int = POLLING) -> None:
+        """So many that poll, and so many that move to WebSocket."""
+        options = {"url": f"http://127.0.0.1:{port}", "polling": count, "upgrade": count}
         self._process = subprocess.Popen(
             ["node", str(SCRIPT), json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

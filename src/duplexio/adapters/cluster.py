@@ -123,7 +123,13 @@ class Cluster:
     def start(self, hub: Hub) -> None:
         """Binds to the hub's loop. Raises what the bus raises."""
         if self.is_open:
-            return
+            if not self._loop.is_closed():
+                return
+            # That loop has ended without a word to this server, and whoever waited in it.
+            self.is_open = False
+            self._requests.clear()
+            for node in self.nodes.names:
+                self.nodes.lost(node, "the event loop was closed")
         self._hub = hub
         self._loop = hub.loop
         self.bus.start(self, self._limits, hub.reporter)

@@ -94,8 +94,9 @@ class UnixBus:
 
     def start(self, receiver: Receiver, limits: BusLimits, reporter: Reporter) -> None:
         """See `Bus.start`. Raises ConfigurationError for a directory that is not safe, or whose name is too long."""
-        if self._node:
+        if self._node and not self._loop.is_closed():
             raise ConfigurationError("one bus is one server's: this one was started already")
+        self.abandon()
         self._receiver, self._limits, self._reporter = receiver, limits, reporter
         self._loop = asyncio.get_running_loop()
         # Here and not before: who is forked from another shall not have its name.
@@ -330,7 +331,7 @@ class UnixBus:
         self._closing = True
         if self._scan_timer is not None:
             self._scan_timer.cancel()
-        for link in [*self._incoming.values(), *self._ungreeted]:
+        for link in self._links():
             link.pause()
         self._unlisten()
         if inode(self._path(self.tag)) == self._inode:
@@ -343,13 +344,32 @@ class UnixBus:
             # First those that were written to: what is in them is read before the end is seen.
             for out in list(self._opened.values()):
                 out.close()
-            for link in [*self._incoming.values(), *self._ungreeted]:
+            for link in self._links():
                 link.close()
             self._peers.clear()
             self._incoming.clear()
             self._ungreeted.clear()
             self._emptied()
             self._node = ""
+
+    def abandon(self) -> None:
+        """Lets go of everything where the loop has ended without a `close`: nobody is to take this worker for alive."""
+        if not self._node:
+            return
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if inode(self._path(self.tag)) == self._inode:
+            remove(self._path(self.tag))
+        for sock in (*(out.writer.sock for out in self._opened.values()), *(link.sock for link in self._links())):
+            sock.close()
+        for table in (self._opened, self._peers, self._incoming, self._ungreeted):
+            table.clear()
+        self._unflushed, self._waiters = [], []
+        self._node = ""
+
+    def _links(self) -> list[In]:
+        return [*self._incoming.values(), *self._ungreeted]
 
     def health(self) -> BusHealth:
         """See `Bus.health`."""

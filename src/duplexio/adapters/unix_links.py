@@ -74,7 +74,7 @@ class In:
 
     def __init__(self, bus: UnixBus, sock: socket.socket) -> None:
         self.node = ""
-        self._sock = sock
+        self.sock = sock
         self._bus = bus
         self._reader = FrameReader(MAX_GREETING, self._frame, self._refused)
         self._closed = False
@@ -88,7 +88,7 @@ class In:
             return
         if not self._reading:
             self._reading = True
-            self._bus._loop.add_reader(self._sock, self._read)
+            self._bus._loop.add_reader(self.sock, self._read)
         early, self._early = self._early, []
         for channel, message in early:
             self._frame(channel, message)
@@ -96,14 +96,14 @@ class In:
     def pause(self) -> None:
         if self._reading:
             self._reading = False
-            self._bus._loop.remove_reader(self._sock)
+            self._bus._loop.remove_reader(self.sock)
 
     def _read(self) -> None:
         self._read_into(self._bus._buffer)
 
     def _read_into(self, buffer: bytearray) -> bool:
         """Whether there may be more."""
-        data = _read(self._sock, buffer)
+        data = _read(self.sock, buffer)
         if isinstance(data, str):
             if self._reader.inside:
                 self._refused("bus_garbage", "its last message was cut short")
@@ -145,7 +145,7 @@ class In:
         self._reader.allow(self._bus._limits.max_message)
         try:
             # Shorter than the buffer of a socket that nothing was written to.
-            self._sock.send(b"".join(frame(GREETING, f"{self._bus._node}\n{self._bus.tag}".encode())))
+            self.sock.send(b"".join(frame(GREETING, f"{self._bus._node}\n{self._bus.tag}".encode())))
         except OSError:
             # It has gone meanwhile, as reading will tell.
             return
@@ -167,7 +167,7 @@ class In:
             self._reader.stopped = True
             self.pause()
             self._bus._ungreeted.pop(self, None)
-            self._sock.close()
+            self.sock.close()
 
 
 def _read(sock: socket.socket, buffer: bytearray) -> memoryview | str | None:

@@ -81,6 +81,7 @@ class ClientSocket(Receiver):
         "_lifecycle",
         "_lives",
         "_offset",
+        "_offset_session",
         "_paused",
         "_peer",
         "_pid",
@@ -117,6 +118,8 @@ class ClientSocket(Receiver):
         self._peer: ClientPeer | None = None
         self._pid = ""
         self._offset = ""
+        #: The session that brought it.
+        self._offset_session = 0
         #: Why it did not get in, or is out: for who waits to be in.
         self._error: DuplexioError | None = None
         #: The same for who waits for anything else; None where it was never out.
@@ -678,8 +681,8 @@ class ClientSocket(Receiver):
     def _take_offset(self, args: list[Any]) -> None:
         """What ends an event for a client that may come back is not for its handlers."""
         last = args[-1]
-        if isinstance(last, str) and is_offset(last, self._offset):
-            self._offset = last
+        if isinstance(last, str) and is_offset(last, self._offset, moved=self._offset_session != self._session):
+            self._offset, self._offset_session = last, self._session
             del args[-1]
 
     def _heard(self, event: str) -> bool:

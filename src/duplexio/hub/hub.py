@@ -50,11 +50,10 @@ class Hub(Context):
         self.bind(engine.loop, engine.wheel)
 
     def adapt(self, make_adapter: Callable[[Namespace, LocalAdapter], Adapter]) -> None:
-        """Gives each namespace an adapter around the one it has: those that are there, and those that will be."""
+        """Gives each namespace an adapter around its local one: those that are there, and those that will be."""
         self.make_adapter = make_adapter
         for namespace in self.namespaces.values():
-            assert isinstance(namespace.adapter, LocalAdapter)
-            namespace.adapter = make_adapter(namespace, namespace.adapter)
+            namespace.adapter = make_adapter(namespace, namespace.local_adapter)
 
     def owner(self, connection: Connection) -> Peer:
         """What gets the packets of a new connection."""

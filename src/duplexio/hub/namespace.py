@@ -219,7 +219,8 @@ class Namespace(Registrations, Broadcasting):
         super().__init__(hub, ordered)
         self.event_head = head_of(EVENT, name)
         self.ack_head = head_of(ACK, name)
-        local = LocalAdapter(self)
+        #: What reaches the sockets of this process.
+        self.local_adapter = local = LocalAdapter(self)
         self.adapter: Adapter = local if hub.make_adapter is None else hub.make_adapter(self, local)
         options = hub.options
         self.log: Log | None = None
