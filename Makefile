@@ -9,7 +9,7 @@ run: .venv/ready examples/node_modules
 	@echo "The chat is on http://127.0.0.1:3000 - stop it with Ctrl+C"
 	@cd examples/chat && exec ../../$(BIN)/duplexio run app:app --host 127.0.0.1 --port 3000
 
-test: check tests/node/node_modules browser interop-python interop-java
+test: check tests/node/node_modules browser nginx interop-python interop-java
 	$(BIN)/python -m tests.run
 
 # The same on CPython 3.13, Debian's, for what 3.12 and later do in their own way; on Debian alone, and not of `test`.
@@ -56,6 +56,13 @@ browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
 		echo "chromium is not installed: the browser tests will fail"
+
+# Debian's balancer, likewise.
+.PHONY: nginx
+nginx:
+	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; } || \
+		echo "nginx is not installed: the tests behind it will fail"
 
 # Clients of other makers against this server. Python's are always there; Java's and Rust's where their tools are: what is
 # missing is said here, and again by what runs them. `make test` leaves out Rust's, which takes a minute or two to compile.

@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 
 from duplexio import Server, Socket
 
@@ -104,3 +105,5 @@ small = make_server(max_http_buffer_size=10_000)
 impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
 hasty = make_server(upgrade_timeout=0.5)
 recovering = make_server(connection_state_recovery=True)
+#: Beside other requests.
+resting = make_server().wrap(Starlette(routes=[Route("/rest", lambda request: PlainTextResponse("at rest"))]))

@@ -30,7 +30,17 @@ class Exchange(Protocol):
 class PollingTransport:
     """See `Transport`."""
 
-    __slots__ = ("_binary", "_compress_from", "_format", "_held_post", "_paused", "_poll", "_post", "sink")
+    __slots__ = (
+        "_binary",
+        "_compress_from",
+        "_forgotten",
+        "_format",
+        "_held_post",
+        "_paused",
+        "_poll",
+        "_post",
+        "sink",
+    )
 
     name = "polling"
     #: Never: all packets of one turn of the loop go out in one body.
@@ -46,6 +56,8 @@ class PollingTransport:
         self._binary = False
         self._paused = False
         self._held_post = False
+        #: Whether a request went missing, and the client has not polled since.
+        self._forgotten = False
 
     @property
     def writable(self) -> bool:
@@ -69,6 +81,7 @@ class PollingTransport:
             exchange.respond(400, b"")
             return
         self._poll = exchange
+        self._forgotten = False
         self.sink.transport_ready()
 
     def begin_post(self, exchange: Exchange, binary: bool = False) -> bool:
@@ -127,6 +140,21 @@ class PollingTransport:
         """Answers this poll, if it is the one that waits: its client is to ask again on another connection."""
         if exchange is self._poll:
             self.write((b"6",))
+
+    def forget(self, exchange: Exchange) -> None:
+        """Whoever held this request for the client is gone. The client may be there: its proxy asks again for it."""
+        if exchange is self._poll:
+            self._poll = None
+            self._forgotten = True
+        elif exchange is self._post:
+            self._post = None
+            self._held_post = False
+            self._forgotten = True
+
+    def end_forgotten(self) -> None:
+        """The client has had its time to ask again."""
+        if self._forgotten:
+            self.sink.transport_closed(self, "transport error", "a request was lost with the worker that held it")
 
     def lost(self, exchange: Exchange) -> None:
         """The peer went away in the middle of a request."""

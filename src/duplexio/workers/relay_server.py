@@ -27,6 +27,9 @@ __all__ = ["AskedStream"]
 MAX_WAITING = 1000
 #: Bytes of answers that a neighbour has not read: it is stuck, and its clients have given up.
 MAX_UNREAD = 64 * 1024 * 1024
+#: How long a client has to poll again whose request was lost with the worker that held it: a proxy asks another one at
+#: once. A client without a proxy has lost its connection, and begins anew.
+ASK_AGAIN_SECONDS = 5.0
 
 
 class RelayedExchange:
@@ -67,7 +70,10 @@ class AskedStream(FrameStream):
         self._told_ended(self)
         waiting, self._open = self._open, {}
         for exchange in waiting.values():
-            _tell_lost(exchange)
+            transport = exchange.transport
+            if transport is not None:
+                transport.forget(exchange)
+                self.engine.wheel.call_later(ASK_AGAIN_SECONDS, transport.end_forgotten)
 
     def _ask(self, number: int, payload: bytes) -> None:
         request, (body,) = unpack_request(payload, 1)
@@ -99,8 +105,8 @@ class AskedStream(FrameStream):
 
     def _cancel(self, number: int) -> None:
         exchange = self._open.pop(number, None)
-        if exchange is not None:
-            _tell_lost(exchange)
+        if exchange is not None and exchange.transport is not None:
+            exchange.transport.lost(exchange)
 
     def _release(self, number: int) -> None:
         """A noop, and the client polls again, wherever it gets to."""
@@ -130,8 +136,3 @@ class AskedStream(FrameStream):
             self.break_off(f"a neighbouring worker has not read {unread} bytes of answers")
         else:
             self.send(kind, number, payload)
-
-
-def _tell_lost(exchange: RelayedExchange) -> None:
-    if exchange.transport is not None:
-        exchange.transport.lost(exchange)
