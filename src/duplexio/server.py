@@ -29,11 +29,11 @@ from duplexio.integrations.client_files import ClientFiles
 from duplexio.observe import Counts, Observer, Reporter, own_counts
 from duplexio.option_table import probably_milliseconds
 from duplexio.options import OPTIONS, Options, Recovery, ServerOptions, recovery_options
+from duplexio.serving import run
 from duplexio.types import Function
 from duplexio.workers.identity import Identity
 from duplexio.workers.neighbourhood import Neighbourhood
-from duplexio.workers.supervised import supervised
-from duplexio.workers.supervisor import WORKER_TIMEOUT, Supervisor, check_workers
+from duplexio.workers.supervisor import WORKER_TIMEOUT
 
 __all__ = ["Server"]
 
@@ -307,8 +307,6 @@ class Server(Broadcasting):
             await asyncio.wait((self._closing,))
             return
         self._begin_closing()
-        if self._cluster is not None:
-            self._cluster.begin_closing()
         try:
             await engine.close(self._options.drain_seconds)
         finally:
@@ -321,7 +319,7 @@ class Server(Broadcasting):
         self._signals.restore()
 
     def health(self) -> dict[str, Any]:
-        """The state of this server: `status` is `ok`, `closing` or `degraded`; `connections` counts the open sessions.
+        """The state of this server: `status` is `ok`, `closing` or `degraded`; and how many sessions are open.
 
         `pid` is the process, and `tag` what the ids of its sessions begin with: which of several workers this one is.
         In a cluster, `bus` tells of the bus; where that is not `ok`, neither is the server.
@@ -520,40 +518,6 @@ class Wrapped:
     ) -> None:
         """See `Server.run`."""
         run(self, host, port, workers, worker_timeout, **uvicorn_options)
-
-
-def run(
-    app: Any, host: str, port: int, workers: int = 1, worker_timeout: float = WORKER_TIMEOUT, **uvicorn_options: Any
-) -> None:
-    """Serves an application by uvicorn with our classes, until it is told to end."""
-    check_workers(workers, worker_timeout)
-    given = supervised()
-    defaults: dict[str, Any] = {"access_log": False}
-    if not logger.hasHandlers():
-        # Nobody has set up logging: what this server says looks like what uvicorn says then.
-        defaults["log_config"] = hosting.log_config()
-    config = hosting.configuration(app, host=host, port=port, **{**defaults, **uvicorn_options})
-    try:
-        if given is not None:
-            hosting.UvicornServer(config, began=given.begin).run(given.sockets)
-        elif workers > 1:
-            code = Supervisor(_this_script(), [config.bind_socket()], workers, worker_timeout).run()
-            if code:
-                sys.exit(code)
-        else:
-            hosting.UvicornServer(config).run()
-    except KeyboardInterrupt:
-        pass
-
-
-def _this_script() -> list[str]:
-    """What starts this program once more. Raises ConfigurationError."""
-    file = getattr(sys.modules.get("__main__"), "__file__", None) or ""
-    if not Path(file).is_file() and "-c" not in sys.orig_argv:
-        raise ConfigurationError(
-            "run(workers=...) starts the program once more for each worker, and there is none here: put it into a file"
-        )
-    return [sys.executable, *sys.orig_argv[1:]]
 
 
 def _is_lifespan(candidate: Any) -> bool:

@@ -43,6 +43,11 @@ def make_server(**options: Any) -> Server:
     async def hush(socket: Socket, text: str) -> None:
         socket.compress(False).emit("hushed", text)
 
+    @server.on("tell all")
+    async def tell_all(socket: Socket, text: str) -> int:
+        server.emit("told", text)
+        return len(await server.fetch_sockets())
+
     @server.on("farewell")
     async def farewell(socket: Socket, count: int) -> None:
         for number in range(count):

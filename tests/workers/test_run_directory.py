@@ -77,6 +77,31 @@ def test_the_dead_are_swept_away_and_the_living_are_not() -> None:
         assert alone != dead
 
 
+CROWD = """
+import sys
+from duplexio.workers.run_directory import claim_tag, open_run_directory, sweep
+for _ in range(300):
+    folder = open_run_directory(sys.argv[1])
+    sweep(folder)
+    tag, listener = claim_tag(folder)
+    listener.close()
+    (folder / f"{tag}.sock").unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError:
+        pass
+"""
+
+
+def test_many_that_start_and_end_at_once() -> None:
+    """Each removes what seems to be empty, and makes what is not there."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", CROWD, f"folder {number % 2}"], stderr=subprocess.PIPE)
+        for number in range(4)
+    ]
+    assert [process.communicate(timeout=60)[1] for process in processes] == [b""] * 4
+
+
 def test_a_stuck_one_is_not_taken_for_dead() -> None:
     folder = open_run_directory("one")
     tag, listener = claim_tag(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.hosting.crowd import crowd
 from tests.hosting.processes import START_SECONDS, ServerProcess, assert_quiet, duplexio_run, running
@@ -74,6 +75,22 @@ def test_all_of_them_serve_one_port() -> None:
         assert_quiet(process)
         assert process.log.count("Application startup complete") == 3
         assert "unknown" not in process.log.lower()
+
+
+def test_tls_and_another_family(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("localhost", "::1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    options = ["--workers", "2", "--ssl-certfile", str(tmp_path / "both.pem"), "--host", "::1"]
+    with running(*duplexio_run("applications:io", 0, *options), folder=HERE) as process:
+        port = int(process.wait_for(r"running on https://\[::1\]:(\d+)")[1])
+        process.wait_for("(?s)(Application startup complete.*){2}")
+        with crowd(f"https://[::1]:{port}", polling=6, upgrade=6, websocket=2, ca=tmp_path / "ca.pem") as clients:
+            clients.wait_connected()
+            for _ in range(3):
+                clients.echo()
+            assert clients.report().reasons == {}
+        assert_quiet(process)
 
 
 def test_one_that_is_killed_is_replaced() -> None:
@@ -228,8 +245,7 @@ def test_nothing_is_left_in_the_run_directory(tmp_path: Path) -> None:
         pids = wait_all(process, 2, port)
         (folder,) = (tmp_path / "duplexio").iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
-        tags = {health(port)["tag"] for _ in range(40)}
-        assert {path.name for path in folder.iterdir()} == {f"{tag}{end}" for tag in tags for end in (".bus", ".sock")}
+        assert sorted(path.stem for path in folder.glob("*.sock")) == sorted({health(port)["tag"] for _ in range(40)})
         os.kill(pids[0], signal.SIGKILL)
         assert pids[1] in wait_all(process, 2, port)
         # What a dead one has left is gone when the next has started.

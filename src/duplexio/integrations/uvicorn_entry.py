@@ -28,6 +28,10 @@ __all__ = ["EntryProtocol"]
 Headers = list[tuple[bytes, bytes]]
 
 
+#: Seconds for the first request on a connection, where the server ends: a busy client's own delay.
+LAST_REQUEST = 0.5
+
+
 class _Head:
     """What httptools tells of a head."""
 
@@ -49,6 +53,7 @@ class EntryProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_due",
+        "_ending",
         "app_state",
         "client",
         "config",
@@ -77,6 +82,7 @@ class EntryProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport
         #: When a head has to be here that has not begun yet.
         self._due: asyncio.TimerHandle | None = None
+        self._ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
@@ -100,15 +106,25 @@ class EntryProtocol(asyncio.Protocol):
         return due.when()
 
     def shutdown(self) -> None:
-        """uvicorn ends."""
-        self.transport.close()
+        """uvicorn ends. Who has connected just now is about to ask: other workers' sessions may hang on the answer."""
+        self._ending = True
+        asyncio.get_running_loop().call_later(LAST_REQUEST, self._end)
+
+    def _end(self) -> None:
+        # Not what somebody else has taken over.
+        if self._due is not None:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         due = self._heard()
         endpoint = endpoint_of(self.config.loaded_app)
         if endpoint is None or not _may_be_handshake(data, endpoint) or not self._shake_hands(data, endpoint):
             self.connections.discard(self)
-            HttpProtocol(self.config, self.server_state, self.app_state).take_over(self.transport, data, due)
+            protocol = HttpProtocol(self.config, self.server_state, self.app_state)
+            protocol.take_over(self.transport, data, due)
+            if self._ending and self.transport.get_protocol() is protocol:
+                # The answer is the connection's last.
+                protocol.shutdown()
 
     def _shake_hands(self, data: bytes, endpoint: AsgiEndpoint) -> bool:
         """False: it is something else, or not whole; nothing was done then."""
