@@ -307,6 +307,8 @@ class Server(Broadcasting):
             await asyncio.wait((self._closing,))
             return
         self._begin_closing()
+        if self._cluster is not None:
+            self._cluster.begin_closing()
         try:
             await engine.close(self._options.drain_seconds)
         finally:

@@ -153,11 +153,9 @@ async def test_alone_it_is_as_without_a_bus() -> None:
         assert await io.server_side_emit_with_ack("e") == []
         io.sockets_join("room")
         assert "room" in socket.rooms
-        assert io.health() == {
-            "status": "ok",
-            "connections": 1,
-            "bus": {"status": "ok", "servers": 0, "queued": 0, "dropped": 0, "problem": ""},
-        }
+        health = io.health()
+        assert (health["status"], health["connections"]) == ("ok", 1)
+        assert health["bus"] == {"status": "ok", "servers": 0, "queued": 0, "dropped": 0, "problem": ""}
     assert io.health()["bus"]["status"] == "down"
 
 

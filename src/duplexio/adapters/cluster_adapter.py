@@ -33,8 +33,8 @@ __all__ = ["ClusterAdapter"]
 
 #: How long a client that has come from another server waits for its session to be found; who has it answers at once.
 SEARCH_SECONDS = 3.0
-#: After so long, each time, a session that nobody has is looked for again, where a server has closed a moment ago: what it
-#: has left to another one may still be on its way.
+#: After so long, each time, a session that nobody has is looked for again where a server has closed a moment ago: what
+#: it has left to another one may still be on its way.
 SEARCH_AGAIN = (0.05, 0.1, 0.2, 0.4)
 #: How long what is on its way may take: a turn of the loop or two, but for a server that stands still.
 CATCH_UP_SECONDS = 1.0
