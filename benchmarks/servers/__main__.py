@@ -1,7 +1,7 @@
 """Servers side by side: `python -m benchmarks.servers [--quick] [ROUNDS [ROW]]`, as `make bench` does.
 
-ROW is a row's letter, a part of its title, or one of `main`, `further` and `growth`. Prints a table in Markdown; writes
-it to `artefacts/bench.md`, all measurements to `artefacts/bench.json`, the picture of the ratios to
+ROW is a row's letter, a part of its title, or one of `main`, `further`, `workers` and `growth`. Prints a table in
+Markdown; writes it to `artefacts/bench.md`, all measurements to `artefacts/bench.json`, the picture of the ratios to
 `artefacts/bench.svg`, and that of growth to `artefacts/bench-growth.svg`.
 """
 
@@ -22,9 +22,9 @@ from pathlib import Path
 
 from . import generator
 from .curves import draw_growth
-from .peers import CERTIFICATES, PEERS, Peer, make_certificates, versions
+from .peers import CERTIFICATES, PEERS, Peer, make_certificates, versions, workers_of
 from .plot import draw
-from .processes import ARTEFACTS, cores, free_port, open_files, serving
+from .processes import ARTEFACTS, await_workers, cores, free_port, open_files, serving
 from .report import Rounds, render
 from .rows import FULL, QUICK, Row, rows
 from .safeguards import Safeguards
@@ -43,6 +43,8 @@ def started(peer: Peer, setting: str) -> Iterator[tuple[int, int]]:
     port = free_port()
     environment = {"BENCHMARK_SETTING": setting, "BENCHMARK_CERTIFICATES": str(CERTIFICATES), **peer.environment}
     with serving(peer.command(str(port), setting), port, environment, cores()[0]) as pid:
+        if workers_of(setting) > 1:
+            await_workers(pid, workers_of(setting))
         yield port, pid
 
 
@@ -151,7 +153,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.servers")
     parser.add_argument("rounds", nargs="?", type=int, help=f"{ROUNDS}, or 1 with --quick")
     parser.add_argument(
-        "row", nargs="?", default="", help="a row's letter, a part of its title, or main, further, growth"
+        "row", nargs="?", default="", help="a row's letter, a part of its title, or main, further, workers, growth"
     )
     parser.add_argument("--quick", action="store_true", help="the main rows, shorter")
     given = parser.parse_args(arguments)

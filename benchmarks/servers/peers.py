@@ -15,7 +15,17 @@ import trustme
 
 from .processes import ROOT
 
-__all__ = ["BUN", "CERTIFICATES", "NODE", "PEERS", "PYTHON_SOCKETIO", "Peer", "make_certificates", "versions"]
+__all__ = [
+    "BUN",
+    "CERTIFICATES",
+    "NODE",
+    "PEERS",
+    "PYTHON_SOCKETIO",
+    "Peer",
+    "make_certificates",
+    "versions",
+    "workers_of",
+]
 
 PROGRAMS = Path(__file__).parent / "programs"
 MODULES = PROGRAMS / "node_modules"
@@ -26,6 +36,8 @@ CERTIFICATES = ROOT / "build/benchmarks/certificates"
 NODE, BUN, PYTHON_SOCKETIO = "Node", "bun-engine", "python-socketio"
 
 ALL_PARTS = frozenset({"main", "further", "growth"})
+#: Of those that serve one port with several processes, whatever client gets to whichever.
+WITH_WORKERS = ALL_PARTS | {"workers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +61,22 @@ class Peer:
         return self.lacks.get(setting) or self.lacks.get(key)
 
 
+def workers_of(setting: str) -> int:
+    """How many processes are to serve."""
+    return int(setting.removeprefix("workers")) if setting.startswith("workers") else 1
+
+
 def duplexio(port: str, setting: str) -> list[str]:
     tls = ["--ssl-certfile", str(CERTIFICATES / "certificate.pem"), "--ssl-keyfile", str(CERTIFICATES / "key.pem")]
     command = [sys.executable, "-m", "duplexio", "run", "--port", port, *(tls if setting == "tls" else [])]
+    if workers_of(setting) > 1:
+        command += ["--workers", str(workers_of(setting))]
     return [*command, "benchmarks.servers.programs.ours:io"]
 
 
 def node(port: str, setting: str) -> list[str]:
-    return ["node", str(PROGRAMS / "node.mjs"), port, setting]
+    program = "node_workers.mjs" if workers_of(setting) > 1 else "node.mjs"
+    return ["node", str(PROGRAMS / program), port, setting]
 
 
 def bun(port: str, setting: str) -> list[str]:
@@ -68,9 +88,9 @@ def python_socketio(port: str, setting: str) -> list[str]:
 
 
 PEERS = (
-    Peer("duplexio", duplexio),
+    Peer("duplexio", duplexio, parts=WITH_WORKERS),
     Peer("duplexio, inline", duplexio, {"BENCHMARK_HANDLERS": "inline"}, parts=frozenset({"main", "further"})),
-    Peer(NODE, node, {"WS_NO_BUFFER_UTIL": "1"}, MODULES / "socket.io"),
+    Peer(NODE, node, {"WS_NO_BUFFER_UTIL": "1"}, MODULES / "socket.io", parts=WITH_WORKERS),
     Peer("Node, bufferutil", node, {}, MODULES / "bufferutil", parts=frozenset({"main"})),
     Peer(BUN, bun, {}, MODULES / ".bin/bun", {"deflate": "has no permessage-deflate"}),
     Peer(PYTHON_SOCKETIO, python_socketio, {}, OTHER_PYTHON, {"RX": "excludes sockets, not rooms"}),

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-__all__ = ["ARTEFACTS", "ROOT", "cores", "free_port", "open_files", "pin", "process_tree", "serving"]
+__all__ = ["ARTEFACTS", "ROOT", "await_workers", "cores", "free_port", "open_files", "pin", "process_tree", "serving"]
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "artefacts"
 #: Seconds that a server has to begin and to end in.
 PATIENCE = 20.0
+#: Seconds that workers have to load what they serve, and to find each other.
+WORKERS_BEGIN = 3.0
 
 
 def cores() -> tuple[int | None, int | None]:
@@ -65,6 +67,16 @@ def await_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> N
             return
         time.sleep(0.05)
     raise RuntimeError(f"does not listen, see {log.relative_to(ROOT)}")
+
+
+def await_workers(pid: int, count: int) -> None:
+    """Until so many processes have come of one that starts them, and have had time to begin."""
+    until = time.monotonic() + PATIENCE
+    while len(process_tree(pid)) <= count:
+        if time.monotonic() > until:
+            raise RuntimeError(f"{len(process_tree(pid)) - 1} of {count} workers have begun")
+        time.sleep(0.05)
+    time.sleep(WORKERS_BEGIN)
 
 
 @contextlib.contextmanager

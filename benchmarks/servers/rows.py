@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from .generator import Step, Steps
@@ -59,7 +59,7 @@ class Row:
     figures: tuple[Figure, ...]
     #: What the servers' programs are told.
     setting: str = "plain"
-    part: Literal["main", "further", "growth"] = "main"
+    part: Literal["main", "further", "growth", "workers"] = "main"
     #: Whether it wants a server that has served nobody.
     fresh: bool = False
     #: Whether server and generator share a core: no wake-up of another one is then part of a latency.
@@ -352,9 +352,36 @@ def flow_of(pace: Pace) -> str:
     return f"{pace.warm_up} {pace.seconds}"
 
 
+def workers_rows(pace: Pace) -> tuple[Row, ...]:
+    """Several processes on one port. They share a core, as all servers here do: what is measured is what they use."""
+    polled = packet("echo", SMALL).encode().hex()
+    polling = tuple(
+        Row(
+            f"W{count}",
+            f"echo by polling, workers: {count}",
+            ("busy", f"poll 20 {polled} 1 {flow_of(pace)}"),
+            message("poll"),
+            part="workers",
+            setting=f"workers{count}",
+            fresh=True,
+        )
+        for count in (1, 2, 4)
+    )
+    c = next(row for row in main_rows(pace) if row.key == "C")
+    spread = replace(
+        c, key="W2C", title="broadcast to 1,000, workers: 2", part="workers", setting="workers2", fresh=True
+    )
+    return *polling, spread
+
+
 GROWTH = (100, 1_000, 10_000, 25_000)
 
 
 def rows(pace: Pace, files: int) -> tuple[Row, ...]:
     """All of them; `files` is how many a process may have open."""
-    return *main_rows(pace), *further_rows(pace), *(growth_row(count, files, pace) for count in GROWTH)
+    return (
+        *main_rows(pace),
+        *further_rows(pace),
+        *workers_rows(pace),
+        *(growth_row(count, files, pace) for count in GROWTH),
+    )
