@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 const require = createRequire(new URL("../node/package.json", import.meta.url));
 const { io } = require("socket.io-client");
 
-const { url, polling, upgrade } = JSON.parse(process.argv[2]);
+const { url, polling, upgrade, pace } = JSON.parse(process.argv[2]);
 let stopped = false;
 
 const clients = [...make(polling, ["polling"]), ...make(upgrade, ["polling", "websocket"])];
@@ -71,7 +71,7 @@ async function ask(client) {
       // One that was asked on a session that has ended since will never be answered.
       if (socket.id === id) client.unanswered++;
     }
-    await pause(10);
+    await pause(pace);
   }
 }
 

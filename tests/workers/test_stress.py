@@ -19,13 +19,15 @@ from .pairs import HERE
 from .test_supervisor import health, wait_all
 
 SCRIPT = Path(__file__).with_name("stress.mjs")
-POLLING = UPGRADE = 20
+POLLING = UPGRADE = 12
+#: Milliseconds between two questions of a client. Without a pause both cores would be busy, and other tests late.
+PACE = 60
 
 
 class Clients:
-    def __init__(self, port: int, count: int = POLLING) -> None:
-        """So many that poll, and so many that move to WebSocket."""
-        options = {"url": f"http://127.0.0.1:{port}", "polling": count, "upgrade": count}
+    def __init__(self, port: int, count: int = POLLING, pace: int = PACE) -> None:
+        """So many that poll, and so many that move to WebSocket; `pace`: milliseconds between two questions."""
+        options = {"url": f"http://127.0.0.1:{port}", "polling": count, "upgrade": count, "pace": pace}
         self._process = subprocess.Popen(
             ["node", str(SCRIPT), json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

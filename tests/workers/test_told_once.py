@@ -14,13 +14,15 @@ import duplexio
 from tests.hosting.processes import duplexio_run, running
 
 from .pairs import HERE
-from .test_stress import Clients
+from .test_stress import PACE, Clients
 from .test_supervisor import wait_all
 
 WORKERS = 4
-COUNT, SECONDS = map(int, os.environ.get("DUPLEXIO_STRESS", "20 6").split())
-#: Between two events for all.
-PACE = 0.1
+COUNT, SECONDS = map(int, os.environ.get("DUPLEXIO_STRESS", "10 6").split())
+#: As fast as they can, where that is what was asked for.
+CLIENTS_PACE = 10 if "DUPLEXIO_STRESS" in os.environ else PACE
+#: Seconds between two events for all.
+TELLING_PACE = 0.1
 
 
 class Teller:
@@ -41,7 +43,7 @@ class Teller:
                     self.sent.append(self._number)
                 except duplexio.Disconnected:
                     await socket.wait_connected(30)
-                await asyncio.sleep(PACE)
+                await asyncio.sleep(TELLING_PACE)
 
     def stop(self) -> None:
         self._stopped = True
@@ -51,7 +53,7 @@ async def test_each_client_is_told_once() -> None:
     with running(*duplexio_run("applications:recovering", 0, "--workers", str(WORKERS)), folder=HERE) as process:
         port = await asyncio.to_thread(process.wait_listening)
         pids = await asyncio.to_thread(wait_all, process, WORKERS, port)
-        with Clients(port, COUNT) as clients:
+        with Clients(port, COUNT, CLIENTS_PACE) as clients:
             await asyncio.sleep(SECONDS / 6)
             teller = Teller(port)
             telling = asyncio.create_task(teller.run())
