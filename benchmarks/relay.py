@@ -1,4 +1,4 @@
-"""What a poll costs whose session is in another worker: `python benchmarks/relay.py [ROUNDS [REQUESTS]]`.
+"""What a poll costs whose session is in another worker: `python -m benchmarks.relay [ROUNDS [REQUESTS]]`.
 
 Two servers of one cluster have a port each. A client of the first posts an event and fetches the echo, over connections
 that it keeps: to the first server's port, and to the second's, in turn. Prints the CPU of both servers for a round.
@@ -10,49 +10,15 @@ import http.client
 import json
 import os
 import secrets
-import socket
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-#: Seconds that a server has to begin in.
-PATIENCE = 20.0
+from .servers.processes import PATIENCE, free_port, serving
+
 EVENT = '42["echo",{"id":12345,"name":"somebody","text":"hello there"}]'
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
-
-
-@contextmanager
-def serving(cluster: str) -> Iterator[tuple[int, int]]:
-    """A server of the cluster: its port and process."""
-    port = free_port()
-    command = [sys.executable, "-m", "duplexio", "run", "--port", str(port), "--cluster-id", cluster]
-    command += ["--log-level", "warning", "benchmarks.servers.programs.ours:io"]
-    process = subprocess.Popen(command, cwd=ROOT)
-    try:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                Client(port, port)
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
 
 
 class Client:
@@ -85,6 +51,12 @@ class Client:
         assert b"echo" in answer or b"2" in answer, answer
 
 
+def command(cluster: str, port: int) -> list[str]:
+    """What starts a server of the cluster."""
+    options = ["--port", str(port), "--cluster-id", cluster, "--log-level", "warning"]
+    return [sys.executable, "-m", "duplexio", "run", *options, "benchmarks.servers.programs.ours:io"]
+
+
 def cpu(pids: list[int]) -> float:
     """Seconds that these processes have used."""
     used = 0
@@ -97,7 +69,8 @@ def cpu(pids: list[int]) -> float:
 def main(rounds: int = 5, requests: int = 3000) -> None:
     with ExitStack() as stack:
         cluster = secrets.token_hex(8)
-        (home, first), (other, second) = [stack.enter_context(serving(cluster)) for _ in range(2)]
+        home, other = free_port(), free_port()
+        first, second = [stack.enter_context(serving(command(cluster, port), port, {}, None)) for port in (home, other)]
         costs: dict[str, list[float]] = {"here": [], "elsewhere": []}
         for _ in range(rounds):
             for where, port in (("here", home), ("elsewhere", other)):
