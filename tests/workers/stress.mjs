@@ -1,4 +1,4 @@
-// Clients that ask without a pause, each request of a poll on a connection of its own, and what became of each.
+// Clients that keep asking, each request of a poll on a connection of its own, and what became of each.
 // A line on standard input ends it; the answer is a line of JSON.
 
 import { createRequire } from "node:module";

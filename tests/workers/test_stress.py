@@ -22,6 +22,8 @@ SCRIPT = Path(__file__).with_name("stress.mjs")
 POLLING = UPGRADE = 12
 #: Milliseconds between two questions of a client. Without a pause both cores would be busy, and other tests late.
 PACE = 60
+#: Seconds that they ask for before anything happens, and behind it.
+TRAFFIC = 3
 
 
 class Clients:
@@ -53,13 +55,13 @@ def busiest(port: int) -> int:
 
 
 @pytest.mark.parametrize("killing", [True, False], ids=["killed", "replaced"])
-def test_clients_without_a_pause(killing: bool) -> None:
+def test_clients_that_keep_asking(killing: bool) -> None:
     with running(*duplexio_run("applications:io", 0, "--workers", "4"), folder=HERE) as process:
         port = process.wait_listening()
         pids = wait_all(process, 4, port)
         killed = 0
         with Clients(port) as clients:
-            time.sleep(3)
+            time.sleep(TRAFFIC)
             if killing:
                 killed = busiest(port)
                 os.kill(killed, signal.SIGKILL)
@@ -67,7 +69,7 @@ def test_clients_without_a_pause(killing: bool) -> None:
                 process.signal(signal.SIGHUP)
                 for pid in pids:
                     process.wait_for(rf"worker {pid} has ended")
-            time.sleep(3)
+            time.sleep(TRAFFIC)
             wait_all(process, 4, port)
             report = clients.stop()
     assert len(report) == POLLING + UPGRADE
