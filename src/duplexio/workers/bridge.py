@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from duplexio.engine.server import EngineServer
 from duplexio.engine.transport import Transport
-from duplexio.protocol.engine_handshake import Refusal, Request
+from duplexio.protocol.engine_handshake import Refusal
 from duplexio.protocol.engine_packet import Message, Outgoing, uncompressed
 from duplexio.types import CloseReason
 from duplexio.workers.frame_stream import FrameStream
@@ -19,7 +19,6 @@ from duplexio.workers.relay_message import (
     headers_of,
     hello,
     pack,
-    pack_request,
     unpack,
     unpack_refusal,
 )
@@ -50,11 +49,11 @@ class WebSocketBridge(FrameStream):
         #: The session's worker has ended the WebSocket: what it has sent goes out before.
         self._last: tuple[Kind, bytes] | None = None
 
-    def begin(self, request: Request) -> None:
-        """Asks; `verdict` is the answer: None, or why not."""
+    def begin(self, request: bytes) -> None:
+        """Asks, with a packed request; `verdict` is the answer: None, or why not."""
         assert self.raw is not None
         self.raw.write(hello(Hello.BRIDGE))
-        self.send(Kind.OPEN, 0, pack_request(request))
+        self.send(Kind.OPEN, 0, request)
 
     # The host of the WebSocket.
 

@@ -15,9 +15,9 @@ from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal, Request
 from duplexio.workers.bridge import WebSocketBridge, unanswered
 from duplexio.workers.bridged_websocket import BridgedWebSocket
 from duplexio.workers.descriptor import Adoption, pass_on
-from duplexio.workers.relay_client import Asked, Channel, busy, gone
+from duplexio.workers.relay_client import Asked, Channel, busy, gone, too_large
 from duplexio.workers.relay_listener import RelayListener
-from duplexio.workers.relay_message import Hello
+from duplexio.workers.relay_message import Hello, pack_request
 from duplexio.workers.relay_server import AskedStream
 from duplexio.workers.run_directory import (
     ALPHABET,
@@ -127,6 +127,10 @@ class Neighbourhood:
             return Refusal(BAD_REQUEST, "closing", "the worker closes", "Server closing", status=503)
         if len(self._bridges) >= MAX_BRIDGES:
             return busy(f"{MAX_BRIDGES} WebSockets of other workers' sessions are open")
+        payload = pack_request(request)
+        refusal = too_large(len(payload))
+        if refusal is not None:
+            return refusal
         self._engine.reporter.count("relayed_websockets")
         try:
             connection = dial(self.folder, tag)
@@ -137,11 +141,11 @@ class Neighbourhood:
         bridge = WebSocketBridge(self._engine, self._bridges.discard)
         self._bridges.add(bridge)
         patience = self._engine.options.upgrade_timeout
-        refusal: Refusal | None = gone()
+        refusal = gone()
         try:
             async with asyncio.timeout(patience):
                 await self._engine.loop.create_unix_connection(lambda: bridge, sock=connection)
-                bridge.begin(request)
+                bridge.begin(payload)
                 refusal = await asyncio.shield(bridge.verdict)
         except TimeoutError:
             refusal = unanswered(patience)

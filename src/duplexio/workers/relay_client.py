@@ -11,6 +11,7 @@ from duplexio.engine.neighbour import Asker
 from duplexio.engine.server import EngineServer
 from duplexio.protocol.engine_handshake import BAD_REQUEST, UNKNOWN_SID, Refusal, Request
 from duplexio.workers.relay_message import (
+    MAX_HEAD,
     Frames,
     Hello,
     Kind,
@@ -22,7 +23,7 @@ from duplexio.workers.relay_message import (
     write_frames,
 )
 
-__all__ = ["MAX_RELAYED", "MAX_UNREAD", "Asked", "Channel", "busy", "gone"]
+__all__ = ["MAX_RELAYED", "MAX_UNREAD", "Asked", "Channel", "busy", "gone", "too_large"]
 
 #: Requests of this worker that wait for the answers of others; each is a client's poll, and holds a connection.
 MAX_RELAYED = 1000
@@ -41,6 +42,15 @@ def gone() -> Refusal:
 def busy(hint: str) -> Refusal:
     """The client is to come again."""
     return Refusal(BAD_REQUEST, "relay_overload", hint, "Too many relayed requests", status=503)
+
+
+def too_large(head: int) -> Refusal | None:
+    """Why a request with so many bytes besides its body is not handed on: the other end would give up the stream, and
+    with it the requests of everybody else."""
+    if head <= MAX_HEAD:
+        return None
+    hint = f"a request head of {head} bytes, for a session of another worker; {MAX_HEAD} are handed on"
+    return Refusal(BAD_REQUEST, "head_too_large", hint, "Request head too large", status=431)
 
 
 class Asked:
@@ -102,6 +112,11 @@ class Channel(asyncio.Protocol):
                 busy(f"{self._asked.waiting} requests wait for other workers, {unread} bytes for this one")
             )
             return _nothing
+        payload = pack_request(request, body)
+        refusal = too_large(len(payload) - len(body))
+        if refusal is not None:
+            asker.unanswered(refusal)
+            return _nothing
         self._asked.waiting += 1
         self._number = number = (self._number + 1) & 0xFFFF_FFFF
         poll = request.method == "GET"
@@ -109,7 +124,7 @@ class Channel(asyncio.Protocol):
         timer = self._engine.loop.call_later(self._patience, self._too_late, number)
         self._pending[number] = _Pending(asker, poll, timer)
         self._engine.reporter.count("relayed_requests")
-        self._write(Kind.ASK, number, pack_request(request, body))
+        self._write(Kind.ASK, number, payload)
         if poll and self._engine.closing:
             self._write(Kind.RELEASE, number, b"")
         return lambda: self._cancel(number)

@@ -44,8 +44,8 @@ PIECE = 65_536
 MAX_HEAD = 262_144
 #: The pieces of messages that are not complete, of one stream: a hundred bodies of the usual limit.
 MAX_INCOMPLETE = 128 * 1024 * 1024
-#: The words of a message; heads have some dozens.
-MAX_WORDS = 10_000
+#: The words of a message: each takes four bytes and what is in it, and a head of 64 KiB may be of empty fields alone.
+MAX_WORDS = MAX_HEAD // 4
 
 #: What a connection between workers begins with, and what is said on it then.
 _MAGIC = b"dpx1"
