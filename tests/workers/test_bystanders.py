@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from .pairs import Pair, pair
-from .raw import Response, Sent, Session
+from .raw import Response, Sent, Session, read_response
+from .test_websockets import handshake
 
 
 @contextlib.contextmanager
@@ -47,3 +50,33 @@ def test_a_head_that_is_too_large_to_hand_on() -> None:
             answer = poll_with(session, workers.other_port, b"a: %b\r\n" % (b"x" * 1_400_000))
             assert answer.status == 431
         assert session.call(workers.other_port, "echo", 1) == [1]
+
+
+@pytest.mark.parametrize("command", ["duplexio", "uvicorn"])
+def test_a_large_message_to_all(command: str) -> None:
+    """More than any buffer between two workers, in one turn of the loop: nobody is slow."""
+    with pair("io", command) as workers, ThreadPoolExecutor(80) as readers:
+        sessions = [Session(workers.owner_port).open() for _ in range(80)]
+        polls = [session.send(workers.other_port) for session in sessions]
+        answers = [readers.submit(poll.response) for poll in polls]
+        time.sleep(0.5)
+        packet = f'42["tell everybody","{"x" * 900_000}"]'
+        Session(workers.owner_port).open().post(workers.owner_port, packet)
+        for answer in answers:
+            assert (answer.result().status, len(answer.result().body)) == (200, 900_013)
+        assert "has not read" not in workers.owner.log
+
+
+def test_many_upgrades_at_once() -> None:
+    """Whoever asks for them is busy with all of them before it says a word to the sessions' worker."""
+    with pair("io", "uvicorn") as workers, contextlib.ExitStack() as stack:
+        sessions = [Session(workers.owner_port).open() for _ in range(180)]
+        connections = [stack.enter_context(Sent(workers.other_port, b"")).connection for _ in sessions]
+        workers.other.signal(signal.SIGSTOP)
+        for connection, session in zip(connections, sessions, strict=True):
+            connection.sendall(handshake(session))
+        workers.other.signal(signal.SIGCONT)
+        for connection in connections:
+            with connection.makefile("rb") as file:
+                assert read_response(file).status == 101
+        assert "was refused" not in workers.owner.log

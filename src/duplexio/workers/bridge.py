@@ -13,11 +13,9 @@ from duplexio.types import CloseReason
 from duplexio.workers.frame_stream import FrameStream
 from duplexio.workers.relay_client import MAX_ANSWER, busy, gone
 from duplexio.workers.relay_message import (
-    Hello,
     Kind,
     RelayError,
     headers_of,
-    hello,
     pack,
     unpack,
     unpack_refusal,
@@ -34,8 +32,10 @@ CLOSE_GRACE = 2.0
 
 
 class WebSocketBridge(FrameStream):
-    """A stream to the session's worker, and the sink of what carries the WebSocket here. See `engine.neighbour.Bridge`
-    and `engine.transport.Sink`."""
+    """A stream to the session's worker, which was greeted, and the sink of what carries the WebSocket here.
+
+    See `engine.neighbour.Bridge` and `engine.transport.Sink`.
+    """
 
     def __init__(self, engine: EngineServer, ended: Callable[[WebSocketBridge], None]) -> None:
         super().__init__(engine, MAX_ANSWER, b"")
@@ -51,8 +51,6 @@ class WebSocketBridge(FrameStream):
 
     def begin(self, request: bytes) -> None:
         """Asks, with a packed request; `verdict` is the answer: None, or why not."""
-        assert self.raw is not None
-        self.raw.write(hello(Hello.BRIDGE))
         self.send(Kind.OPEN, 0, request)
 
     # The host of the WebSocket.

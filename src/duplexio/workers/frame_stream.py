@@ -45,7 +45,9 @@ class FrameStream(asyncio.Protocol):
         self.ended()
 
     def break_off(self, text: str) -> None:
-        """Ends it at once: said in the log, and counted."""
+        """Ends it at once: said in the log, and counted. Nothing where it ends already."""
+        if self.raw is not None and self.raw.is_closing():
+            return
         self.engine.reporter.count("relay_errors")
         self.engine.reporter.error(text)
         if self.raw is not None:

@@ -17,7 +17,7 @@ from duplexio.workers.bridged_websocket import BridgedWebSocket
 from duplexio.workers.descriptor import Adoption, pass_on
 from duplexio.workers.relay_client import Asked, Channel, busy, gone, too_large
 from duplexio.workers.relay_listener import RelayListener
-from duplexio.workers.relay_message import Hello, pack_request
+from duplexio.workers.relay_message import Hello, hello, pack_request
 from duplexio.workers.relay_server import AskedStream
 from duplexio.workers.run_directory import (
     ALPHABET,
@@ -98,7 +98,8 @@ class Neighbourhood:
         """The stream to that worker. Raises Gone, or Unreachable."""
         channel = self._channels.get(tag)
         if channel is None:
-            channel = Channel(self._engine, dial(self.folder, tag), self._asked, lambda: self._forget(tag))
+            connection = dial(self.folder, tag, hello(Hello.ASKING))
+            channel = Channel(self._engine, connection, self._asked, lambda: self._forget(tag))
             self._channels[tag] = channel
             if self._left:
                 self._engine.loop.call_later(LEFT_OPEN, channel.leave)
@@ -133,7 +134,7 @@ class Neighbourhood:
             return refusal
         self._engine.reporter.count("relayed_websockets")
         try:
-            connection = dial(self.folder, tag)
+            connection = dial(self.folder, tag, hello(Hello.BRIDGE))
         except Gone:
             return gone()
         except Unreachable as error:

@@ -13,10 +13,8 @@ from duplexio.protocol.engine_handshake import BAD_REQUEST, UNKNOWN_SID, Refusal
 from duplexio.workers.relay_message import (
     MAX_HEAD,
     Frames,
-    Hello,
     Kind,
     RelayError,
-    hello,
     pack_request,
     unpack_answer,
     unpack_refusal,
@@ -72,7 +70,7 @@ class _Pending:
 
 
 class Channel(asyncio.Protocol):
-    """The stream to one neighbour. `lost` is called when it has ended."""
+    """The stream to one neighbour, on a connection that has greeted it. `lost` is called when it has ended."""
 
     def __init__(self, engine: EngineServer, connection: socket.socket, asked: Asked, lost: Callable[[], None]) -> None:
         self._engine = engine
@@ -83,7 +81,7 @@ class Channel(asyncio.Protocol):
         self._number = 0
         self._raw: asyncio.Transport | None = None
         #: What was to be written before the loop had made its transport.
-        self._early = [hello(Hello.ASKING)]
+        self._early: list[bytes] = []
         self._early_size = 0
         self._ended = False
         self._leaving = False
@@ -188,7 +186,8 @@ class Channel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = raw = cast(asyncio.Transport, transport)
         early, self._early = b"".join(self._early), []
-        raw.write(early)
+        if early:
+            raw.write(early)
 
     def data_received(self, data: bytes) -> None:
         try:

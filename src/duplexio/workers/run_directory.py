@@ -122,8 +122,12 @@ def claim_tag(folder: Path) -> tuple[str, socket.socket]:
             return tag, listener
 
 
-def dial(folder: Path, tag: str) -> socket.socket:
-    """A connection to the worker of that tag, at once. Raises Gone, or Unreachable."""
+def dial(folder: Path, tag: str, greeting: bytes = b"") -> socket.socket:
+    """A connection to the worker of that tag, at once, and what is said on it first. Raises Gone, or Unreachable.
+
+    The greeting is sent here, before the loop has made anything of the connection: one that says nothing is taken for a
+    stranger's, and a worker that is busy may have many that are not its loop's yet.
+    """
     path = folder / f"{tag}.sock"
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.setblocking(False)
@@ -143,6 +147,12 @@ def dial(folder: Path, tag: str) -> socket.socket:
     if not is_ours(connection):
         connection.close()
         raise Gone
+    try:
+        # A few bytes on a new connection do not have to wait.
+        connection.send(greeting)
+    except OSError:
+        connection.close()
+        raise Gone from None
     return connection
 
 
