@@ -5,6 +5,7 @@ Whatever comes here has been relayed once, and is answered here: it is never han
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from duplexio.engine.neighbour import Answer
@@ -25,8 +26,12 @@ __all__ = ["AskedStream"]
 
 #: Requests of one neighbour that wait here. It lets no more of its own out, see `relay_client.MAX_RELAYED`.
 MAX_WAITING = 1000
-#: Bytes of answers that a neighbour has not read: it is stuck, and its clients have given up.
-MAX_UNREAD = 64 * 1024 * 1024
+#: Bytes of answers that wait for a neighbour: to so many requests, each a body of the usual limit. A message to all may
+#: bring them in one turn of the loop, in which nobody can have read.
+MAX_UNREAD = 1000 * 1024 * 1024
+#: From so many on, half of which it has to read in so many seconds; else it is stuck.
+HIGH_WATER, LOW_WATER = 64 * 1024 * 1024, 32 * 1024 * 1024
+READ_TIMEOUT = 10.0
 #: How long a client has to poll again whose request was lost with the worker that held it: a proxy asks another one at
 #: once. A client without a proxy has lost its connection, and begins anew.
 ASK_AGAIN_SECONDS = 5.0
@@ -57,6 +62,25 @@ class AskedStream(FrameStream):
         self._open: dict[int, RelayedExchange] = {}
         #: The answers to polls that have gone to the neighbour, and may not have left it yet.
         self._unwritten: dict[int, tuple[PollingTransport, bytes, bytes, bool]] = {}
+        #: Runs while a great deal waits for the neighbour.
+        self._reading: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert self.raw is not None
+        self.raw.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+
+    def pause_writing(self) -> None:
+        self._reading = self.engine.loop.call_later(READ_TIMEOUT, self._not_read)
+
+    def resume_writing(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _not_read(self) -> None:
+        unread = 0 if self.raw is None else self.raw.get_write_buffer_size()
+        self.break_off(f"a neighbouring worker has not read {unread} bytes of answers for {READ_TIMEOUT:g} s")
 
     def received(self, kind: Kind, number: int, payload: bytes) -> None:
         if kind is Kind.ASK:
@@ -71,6 +95,7 @@ class AskedStream(FrameStream):
             raise RelayError(f"a frame of kind {kind.name} among requests")
 
     def ended(self) -> None:
+        self.resume_writing()
         self._told_ended(self)
         waiting, self._open = self._open, {}
         for exchange in waiting.values():
