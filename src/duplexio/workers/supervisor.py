@@ -61,6 +61,12 @@ def check_workers(workers: object, worker_timeout: object) -> None:
         )
 
 
+def delay_before(failures: int) -> float:
+    """Seconds in front of the next attempt, after so many that have failed."""
+    # Not doubled for ever: after a night of failing, no float holds it.
+    return min(FIRST_DELAY * 2.0 ** min(failures - 1, 10), LONGEST_DELAY)
+
+
 class _Worker:
     """A process, from its start to its end."""
 
@@ -94,6 +100,14 @@ class _Worker:
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
+
+    def lives(self, now: float) -> None:
+        """It is as good as heard of: whatever was thought of its silence is forgotten."""
+        self.heard = now
+        if self.stuck and not self.killed:
+            self.stuck = 0.0
+            self.stack.seek(0)
+            self.stack.truncate()
 
     def forget(self) -> None:
         os.close(self.pipe)
@@ -133,6 +147,7 @@ class Supervisor:
         self._signals: deque[int] = deque()
         self._ended_by = 0
         self._code = 0
+        self._looked = time.monotonic()
         #: Whether any worker has ever served: until then a failure is the program's, and no other attempt is made.
         self._served = False
 
@@ -147,7 +162,7 @@ class Supervisor:
         wake_before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         try:
             # One first: what keeps it from serving would keep the others, and is said once.
-            self._slots[0].worker = self._start()
+            self._start_first()
             while not self._done():
                 self._listen(woken)
                 self._heed_signals()
@@ -183,22 +198,34 @@ class Supervisor:
     # What happens.
 
     def _start(self) -> _Worker:
-        read, write = os.pipe()
-        stack = tempfile.TemporaryFile()  # noqa: SIM115  # it is the worker's, for as long as that lives
-        passed = [write, stack.fileno(), *(listener.fileno() for listener in self._sockets)]
-        try:
-            process = subprocess.Popen(
-                self._command,
-                env={**os.environ, VARIABLE: ",".join(map(str, passed))},
-                stdin=subprocess.DEVNULL,
-                pass_fds=passed,
-                # Ctrl+C is the supervisor's to hear: it tells the workers.
-                process_group=0,
-            )
-        finally:
-            os.close(write)
+        """Raises OSError where there is no room for one more: of descriptors, processes, or on the disk."""
+        with contextlib.ExitStack() as undo:
+            stack = undo.enter_context(tempfile.TemporaryFile())
+            read, write = os.pipe()
+            undo.callback(os.close, read)
+            passed = [write, stack.fileno(), *(listener.fileno() for listener in self._sockets)]
+            try:
+                process = subprocess.Popen(
+                    self._command,
+                    env={**os.environ, VARIABLE: ",".join(map(str, passed))},
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=passed,
+                    # Ctrl+C is the supervisor's to hear: it tells the workers.
+                    process_group=0,
+                )
+            finally:
+                os.close(write)
+            # They are the worker's, for as long as that lives.
+            undo.pop_all()
         os.set_blocking(read, False)
         return _Worker(process, read, stack)
+
+    def _start_first(self) -> None:
+        try:
+            self._slots[0].worker = self._start()
+        except OSError as error:
+            logger.error("the first worker could not be started: %s", error)
+            self._code = FAILED
 
     def _listen(self, woken: socket.socket) -> None:
         pipes = {worker.pipe: worker for worker in self._workers()}
@@ -222,7 +249,7 @@ class Supervisor:
             # It is about to be gone; do not come back at once for that.
             time.sleep(0.01)
             return
-        worker.heard = time.monotonic()
+        worker.lives(time.monotonic())
         if READY in said and not worker.ready:
             worker.ready = worker.heard
             self._served = True
@@ -233,8 +260,17 @@ class Supervisor:
             if number == signal.SIGHUP and not self._ended_by:
                 logger.info("SIGHUP: the workers are replaced one by one")
                 self._rolling = deque(slot for slot in self._slots if slot.worker is not None)
+                self._give_up_new()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._told_to_end(number)
+
+    def _give_up_new(self) -> None:
+        """Whoever is starting may be of the version before, or of one that does not start."""
+        for slot in self._slots:
+            if slot.new is not None:
+                # While one is to come, none is to go.
+                slot.old, slot.new = slot.new, None
+                slot.old.end()
 
     def _told_to_end(self, number: int) -> None:
         if self._ended_by:
@@ -280,7 +316,7 @@ class Supervisor:
             slot.failures = 0 if settled else slot.failures + 1
             # One that has served is missed; only one that does so again and again is not worth the hurry.
             hurry = worker.ready and slot.failures <= 1
-            delay = 0.0 if hurry else min(FIRST_DELAY * 2 ** (slot.failures - 1), LONGEST_DELAY)
+            delay = 0.0 if hurry else delay_before(slot.failures)
             slot.not_before = time.monotonic() + delay
             again = f" in {delay:g} s" if delay else ""
             logger.error("worker %d %s; another is started%s", worker.pid, how, again)
@@ -288,7 +324,12 @@ class Supervisor:
     # What is to be done.
 
     def _look_at_the_late(self) -> None:
-        now = time.monotonic()
+        now, before = time.monotonic(), self._looked
+        self._looked = now
+        if now - before > self._worker_timeout / 2:
+            # This process was stopped, and nobody knows about the others: each has its time again.
+            for worker in self._workers():
+                worker.lives(now)
         for worker in self._workers():
             if worker.killed:
                 continue
@@ -315,7 +356,13 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if slot.worker is None and slot.new is None and now >= slot.not_before:
-                slot.worker = self._start()
+                try:
+                    slot.worker = self._start()
+                except OSError as error:
+                    slot.failures += 1
+                    delay = delay_before(slot.failures)
+                    slot.not_before = now + delay
+                    logger.error("a worker could not be started: %s; it is tried again in %g s", error, delay)
 
     def _roll(self) -> None:
         """One after the other: the next serves before the last is told to end, and that one has ended before the next
@@ -330,7 +377,11 @@ class Supervisor:
                     slot.old.end()
                 self._rolling.popleft()
         elif all(other.old is None for other in self._slots):
-            slot.new = self._start()
+            try:
+                slot.new = self._start()
+            except OSError as error:
+                logger.error("a worker could not be started: %s; the others stay as they are", error)
+                self._rolling.clear()
 
 
 def _how(code: int) -> str:
