@@ -273,7 +273,7 @@ class Server(Broadcasting):
         if folder is None:
             return
         try:
-            self._neighbourhood = Neighbourhood(self.engine, folder)
+            self._neighbourhood = Neighbourhood(self.engine, folder, self._workers_moved)
         except OSError as error:
             if self._identity.named:
                 raise ConfigurationError(f"cluster_id={self._options.cluster_id!r}: {error}") from error
@@ -283,6 +283,11 @@ class Server(Broadcasting):
             self._workers_bus = UnixBus(self._neighbourhood.folder, self._neighbourhood.tag)
             self._cluster = Cluster(self._workers_bus, self._options)
             self._hub.adapt(self._cluster.adapter)
+
+    def _workers_moved(self, folder: Path) -> None:
+        if self._workers_bus is not None:
+            # Its next look at the folder is at that one.
+            self._workers_bus.directory = folder
 
     def _told_to_end(self) -> None:
         self._begin_closing()

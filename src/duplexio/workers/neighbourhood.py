@@ -26,6 +26,7 @@ from duplexio.workers.run_directory import (
     Unreachable,
     claim_tag,
     dial,
+    listen,
     open_run_directory,
     sweep,
 )
@@ -42,6 +43,8 @@ MAX_BRIDGES = 10_000
 #: Seconds for others to answer the polls that are given back when this worker ends, which they do at once; and for the
 #: clients of connections that were given to this one to read the end.
 RELEASE_TIMEOUT = 2.0
+#: Seconds between looks whether others can still find this worker.
+LOOK_INTERVAL = 1.0
 #: Seconds that a stream stays open without a request, where this worker has given up its tag.
 LEFT_OPEN = 1.0
 
@@ -54,9 +57,14 @@ class Neighbourhood:
         tag: what the ids of this worker's sessions begin with.
     """
 
-    def __init__(self, engine: EngineServer, folder_name: str) -> None:
-        """Claims a tag, and listens. Raises OSError where there is no place for that."""
+    def __init__(self, engine: EngineServer, folder_name: str, moved: Callable[[Path], None]) -> None:
+        """Claims a tag, and listens. Raises OSError where there is no place for that.
+
+        `moved` is called when all have another folder, since theirs is gone.
+        """
         self._engine = engine
+        self._name = folder_name
+        self._moved = moved
         self.folder: Path = open_run_directory(folder_name)
         sweep(self.folder)
         self.tag, listener = claim_tag(self.folder)
@@ -78,6 +86,33 @@ class Neighbourhood:
         )
         engine.tag = self.tag
         engine.locate = self.locate
+        self._look_timer = engine.loop.call_later(LOOK_INTERVAL, self._look)
+
+    # Being found.
+
+    def _look(self) -> None:
+        """Others find this worker by a file, which who tidies up removes: in temporary folders what is old, the folder
+        below XDG_RUNTIME_DIR when its user logs out. Each looks for the first place there is, so all meet again."""
+        self._look_timer = self._engine.loop.call_later(LOOK_INTERVAL, self._look)
+        try:
+            folder = open_run_directory(self._name)
+            if folder == self.folder and self._socket.exists():
+                return
+            listener = listen(folder, self.tag)
+        except OSError as error:
+            # Or it is just being removed by one who starts, since it was empty.
+            self._engine.reporter.fault("relay_failed", "unix", f"other workers do not find this one: {error}")
+            return
+        self._listener.replace(listener)
+        before, self.folder = self.folder, folder
+        if folder != before:
+            _remove(before, self.tag)
+            self._moved(folder)
+        self._engine.reporter.warning(f"the socket of this worker was removed; it is at {self._socket} now")
+
+    @property
+    def _socket(self) -> Path:
+        return self.folder / f"{self.tag}.sock"
 
     # Others' sessions.
 
@@ -196,7 +231,7 @@ class Neighbourhood:
     def abandon(self) -> None:
         """The loop has ended: nobody answers under this tag any more."""
         self._listener.abandon()
-        (self.folder / f"{self.tag}.sock").unlink(missing_ok=True)
+        self._socket.unlink(missing_ok=True)
 
     async def leave(self) -> None:
         """Gives up the tag, when the sessions have ended. Idempotent.
@@ -205,8 +240,9 @@ class Neighbourhood:
         for it.
         """
         self._left = True
+        self._look_timer.cancel()
         self._listener.close()
-        (self.folder / f"{self.tag}.sock").unlink(missing_ok=True)
+        self._socket.unlink(missing_ok=True)
         self.release_polls()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_TIMEOUT):
@@ -222,6 +258,14 @@ class Neighbourhood:
             stream.finish()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
+
+
+def _remove(folder: Path, tag: str) -> None:
+    """What is left there of this worker, and the folder with the last one."""
+    with contextlib.suppress(OSError):
+        for suffix in ".sock", ".bus":
+            (folder / (tag + suffix)).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 class _Worker:
@@ -244,7 +288,8 @@ class _Worker:
 
 
 class _Unreachable:
-    """A neighbour that is stuck: so many wait to speak to it that the kernel takes no more."""
+    """A neighbour that is stuck: so many wait to speak to it that the kernel takes no more. Or one that is only out of
+    reach, since this process has no descriptor left."""
 
     __slots__ = ("_text",)
 
@@ -262,7 +307,7 @@ class _Unreachable:
         return False
 
     def refusal(self) -> Refusal:
-        return busy(f"the session's worker takes no connections: {self._text}")
+        return busy(f"no connection to the session's worker can be made: {self._text}")
 
 
 def _nothing() -> None: ...

@@ -20,6 +20,8 @@ MAX_SILENT = 100
 HELLO_TIMEOUT = 5.0
 #: What is read with the greeting; the rest is read by whoever it is for.
 FIRST_READ = 65_536
+#: Seconds until it is tried again to take connections, where there are no descriptors left for them.
+ACCEPT_PAUSE = 1.0
 #: Descriptors that one message may bring. One is expected; more are taken in order to be closed.
 MAX_DESCRIPTORS = 4
 
@@ -36,13 +38,30 @@ class RelayListener:
         self._listener = listener
         self._callers = callers
         self._silent: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._loop.add_reader(listener.fileno(), self._accept)
+        self._pause: asyncio.TimerHandle | None = None
+        self._begin()
 
-    def close(self) -> None:
-        """Takes no more. Idempotent."""
+    def _begin(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def replace(self, listener: socket.socket) -> None:
+        """Takes those of this socket from now on, where nobody finds the other one any more."""
+        self._end()
+        self._listener = listener
+        self._begin()
+
+    def _end(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self._listener.fileno() >= 0:
             self._loop.remove_reader(self._listener.fileno())
             self._listener.close()
+
+    def close(self) -> None:
+        """Takes no more. Idempotent."""
+        self._end()
         for connection in list(self._silent):
             self._forget(connection)
             connection.close()
@@ -55,7 +74,13 @@ class RelayListener:
         # The loop calls again where more wait.
         try:
             connection, _ = self._listener.accept()
-        except OSError:
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # It stays readable: the loop would call without a pause.
+            self._loop.remove_reader(self._listener.fileno())
+            self._pause = self._loop.call_later(ACCEPT_PAUSE, self._begin)
+            self._engine.reporter.fault("relay_failed", "unix", f"another worker was not answered: {error}")
             return
         connection.setblocking(False)
         if not is_ours(connection):

@@ -16,7 +16,17 @@ from pathlib import Path
 
 from duplexio.workers.peer_uid import is_ours
 
-__all__ = ["ALPHABET", "TAG_LENGTH", "Gone", "Unreachable", "claim_tag", "dial", "open_run_directory", "sweep"]
+__all__ = [
+    "ALPHABET",
+    "TAG_LENGTH",
+    "Gone",
+    "Unreachable",
+    "claim_tag",
+    "dial",
+    "listen",
+    "open_run_directory",
+    "sweep",
+]
 
 #: A tag's characters are a session id's: three packages of Node's test for these.
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
@@ -40,7 +50,7 @@ class Gone(Exception):
 
 
 class Unreachable(Exception):
-    """Whoever claims the tag takes no connections just now."""
+    """No connection can be made just now to whoever claims the tag."""
 
 
 def open_run_directory(name: str) -> Path:
@@ -97,29 +107,35 @@ def claim_tag(folder: Path) -> tuple[str, socket.socket]:
     """A tag that nobody has, and the socket that listens under its name. Raises OSError."""
     while True:
         tag = "".join(secrets.choice(ALPHABET) for _ in range(TAG_LENGTH))
-        unnamed = folder / f".{tag}"
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.setblocking(False)
         try:
-            # Whoever starts removes sockets that refuse: it gets its name when it listens, and not before.
-            listener.bind(os.fspath(unnamed))
-            listener.listen(BACKLOG)
-            try:
-                os.link(unnamed, folder / f"{tag}.sock")
-            finally:
-                unnamed.unlink(missing_ok=True)
+            return tag, listen(folder, tag)
         except FileExistsError:
-            listener.close()
+            continue
         except FileNotFoundError:
             # Somebody who starts has removed the folder while it was empty.
-            listener.close()
             _make_private(folder)
         except OSError as error:
-            listener.close()
             if error.errno != errno.EADDRINUSE:
                 raise
-        else:
-            return tag, listener
+
+
+def listen(folder: Path, tag: str) -> socket.socket:
+    """A socket that listens under that name. Raises FileExistsError where somebody has it, or OSError."""
+    unnamed = folder / f".{tag}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        # Whoever starts removes sockets that refuse: it gets its name when it listens, and not before.
+        listener.bind(os.fspath(unnamed))
+        listener.listen(BACKLOG)
+        try:
+            os.link(unnamed, folder / f"{tag}.sock")
+        finally:
+            unnamed.unlink(missing_ok=True)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def dial(folder: Path, tag: str, greeting: bytes = b"") -> socket.socket:
@@ -129,7 +145,11 @@ def dial(folder: Path, tag: str, greeting: bytes = b"") -> socket.socket:
     stranger's, and a worker that is busy may have many that are not its loop's yet.
     """
     path = folder / f"{tag}.sock"
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        # This process has no descriptor left, which says nothing of the other.
+        raise Unreachable(str(error)) from None
     connection.setblocking(False)
     try:
         connection.connect(os.fspath(path))
