@@ -8,6 +8,8 @@ import time
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
@@ -101,6 +103,11 @@ io = make_server()
 lenient = make_server(allow_eio3=True, jsonp=True, cors_allowed_origins=["http://page.test"], debug=True)
 #: Behind a framework, where requests go through the application.
 mounted = Starlette(routes=[Mount("/socket.io", app=make_server())])
+#: The same, with a page of another origin that the framework lets in.
+admitting = Starlette(
+    routes=[Mount("/socket.io", app=make_server())],
+    middleware=[Middleware(CORSMiddleware, allow_origins=["http://page.test"])],
+)
 small = make_server(max_http_buffer_size=10_000)
 impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
 hasty = make_server(upgrade_timeout=0.5)

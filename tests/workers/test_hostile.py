@@ -157,6 +157,8 @@ GARBAGE = {
     "an empty request": hello(Hello.ASKING) + frames(Kind.ASK, b""),
     "words that are cut": hello(Hello.ASKING) + frames(Kind.ASK, b"\x00\x00\xff\xff"),
     "too few words": hello(Hello.ASKING) + frames(Kind.ASK, pack([b"GET", b"/"])),
+    "a WebSocket among requests": hello(Hello.ASKING)
+    + frames(Kind.ASK, pack([b"GET", b"/", b"sid=x", b"", b"", b"\2\1", b""])),
     "odd headers": hello(Hello.ASKING) + frames(Kind.ASK, pack([b"GET", b"/", b"", b"", b"", b"\0\1", b"", b"x"])),
     "a message without an end": hello(Hello.ASKING) + (_HEAD.pack(65_536, 0x81, 1) + b"x" * 65_536) * 25,
     "a WebSocket without a handshake": hello(Hello.BRIDGE) + frames(Kind.TEXT, b"2probe"),

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.hosting.processes import assert_quiet
 
@@ -174,6 +176,25 @@ def test_a_mounted_server() -> None:
     with pair("mounted") as both:
         session = Session(both.owner_port).open()
         assert session.call(both.other_port, "echo", 1) == [1]
+
+
+def test_a_page_that_something_around_the_server_lets_in() -> None:
+    """It is told what it asked about, and not that it may not ask."""
+    with pair("admitting") as both:
+        session = Session(both.owner_port).open()
+        assert session.ask(both.other_port, "POST", b"3", origin="http://page.test").status == 200
+        session.sid = session.sid[:4] + "x" * 16
+        assert session.ask(both.other_port, origin="http://page.test").text == UNKNOWN
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect(
+                f"ws://127.0.0.1:{both.other_port}{session.target('EIO=4&transport=websocket')}",
+                origin="http://page.test",
+                proxy=None,
+            ),
+        ):
+            pass
+        assert refused.value.response.body == b"Session ID unknown"
 
 
 # The end of the owner.

@@ -8,12 +8,13 @@ from typing import get_args
 
 from duplexio.engine.server import EngineServer
 from duplexio.engine.transport import NOBODY, Sink
-from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal
+from duplexio.protocol.engine_handshake import Refusal
 from duplexio.protocol.engine_packet import Message, Outgoing
 from duplexio.types import CloseReason
 from duplexio.workers.bridge import HIGH_WATER, LOW_WATER
 from duplexio.workers.frame_stream import FrameStream
 from duplexio.workers.relay_message import MAX_HEAD, Kind, RelayError, pack, pack_refusal, unpack, unpack_request
+from duplexio.workers.relayed_request import decide
 
 __all__ = ["BridgedWebSocket"]
 
@@ -115,12 +116,9 @@ class BridgedWebSocket(FrameStream):
     def _open(self, payload: bytes) -> None:
         request, _ = unpack_request(payload, 0)
         engine = self.engine
-        session = engine.connections.get(request.query.get("sid", ""))
-        if session is not None:
-            request.surrounding_origins = session.request.surrounding_origins
-        verdict = engine.check(request)
-        if verdict is None or not request.websocket:
-            verdict = Refusal(BAD_REQUEST, "relay_without_sid", "a relayed WebSocket without a session id")
+        if not request.websocket:
+            raise RelayError("no WebSocket handshake")
+        verdict = decide(engine, request)
         self._opened = True
         if isinstance(verdict, Refusal):
             self._closed = True

@@ -31,6 +31,7 @@ from duplexio.workers.relay_message import (
     unpack_request,
     write_frames,
 )
+from duplexio.workers.relayed_request import decide
 from duplexio.workers.run_directory import Gone, Unreachable, dial
 
 __all__ = ["Adoption", "pass_on"]
@@ -103,12 +104,9 @@ class Adoption(FrameStream):
 
     def _answer(self, raw: asyncio.Transport, request: Request, leftover: bytes, held: _Held) -> None:
         engine = self.engine
-        session = engine.connections.get(request.query.get("sid", ""))
-        if session is not None:
-            request.surrounding_origins = session.request.surrounding_origins
         key = websocket_key(request)
-        verdict = engine.check(request)
-        if verdict is None or key is None or not request.websocket:
+        verdict = decide(engine, request)
+        if key is None or not request.websocket:
             verdict = Refusal(BAD_REQUEST, "relay_without_sid", "a relayed WebSocket without a session id")
         if isinstance(verdict, Refusal):
             engine.refuse(request, verdict)

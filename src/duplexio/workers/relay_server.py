@@ -11,7 +11,7 @@ from collections.abc import Callable
 from duplexio.engine.neighbour import Answer
 from duplexio.engine.polling import PollingTransport
 from duplexio.engine.server import EngineServer
-from duplexio.protocol.engine_handshake import BAD_HANDSHAKE_METHOD, BAD_REQUEST, Refusal, Request
+from duplexio.protocol.engine_handshake import BAD_HANDSHAKE_METHOD, Refusal, Request
 from duplexio.workers.frame_stream import FrameStream
 from duplexio.workers.relay_message import (
     MAX_HEAD,
@@ -21,6 +21,7 @@ from duplexio.workers.relay_message import (
     pack_refusal,
     unpack_request,
 )
+from duplexio.workers.relayed_request import decide
 
 __all__ = ["AskedStream"]
 
@@ -115,15 +116,10 @@ class AskedStream(FrameStream):
         request, (body,) = unpack_request(payload, 1)
         if number in self._open or len(self._open) >= MAX_WAITING:
             raise RelayError(f"a second request {number}, or over {MAX_WAITING} that wait")
-        engine = self.engine
-        session = engine.connections.get(request.query.get("sid", ""))
-        if session is not None:
-            # Where something around the server admits origins, the same is around it in every worker.
-            request.surrounding_origins = session.request.surrounding_origins
-        verdict = engine.check(request)
-        if verdict is None:
-            verdict = Refusal(BAD_REQUEST, "relay_without_sid", "a relayed request without a session id")
-        elif not isinstance(verdict, Refusal) and request.method not in ("GET", "POST"):
+        if request.websocket:
+            raise RelayError("a WebSocket handshake among requests")
+        verdict = decide(self.engine, request)
+        if not isinstance(verdict, Refusal) and request.method not in ("GET", "POST"):
             verdict = Refusal(BAD_HANDSHAKE_METHOD, "bad_handshake_method", f"{request.method} for a session")
         if isinstance(verdict, Refusal):
             self._write(Kind.REFUSE, number, pack_refusal(verdict))
