@@ -34,12 +34,13 @@ class PollingTransport:
         "_again",
         "_binary",
         "_compress_from",
-        "_forgotten",
         "_format",
         "_held_post",
+        "_losses",
         "_paused",
         "_poll",
         "_post",
+        "forgotten",
         "sink",
     )
 
@@ -57,8 +58,9 @@ class PollingTransport:
         self._binary = False
         self._paused = False
         self._held_post = False
-        #: Whether a request went missing, and the client has not polled since.
-        self._forgotten = False
+        self._losses = 0
+        #: Which of the requests that went missing was the last, if the client has not polled since; else 0.
+        self.forgotten = 0
         #: An answer that went missing: the next poll's.
         self._again: tuple[bytes, bytes, bool] | None = None
 
@@ -83,8 +85,8 @@ class PollingTransport:
             self.sink.transport_closed(self, "transport error", "a second poll while one is open")
             exchange.respond(400, b"")
             return
-        if self._forgotten:
-            self._forgotten = False
+        if self.forgotten:
+            self.forgotten = 0
             again, self._again = self._again, None
             if again is not None:
                 exchange.respond(200, *again)
@@ -153,20 +155,24 @@ class PollingTransport:
         """Whoever held this request for the client is gone. The client may be there: its proxy asks again for it."""
         if exchange is self._poll:
             self._poll = None
-            self._forgotten = True
+            self._miss()
         elif exchange is self._post:
             self._post = None
             self._held_post = False
-            self._forgotten = True
+            self._miss()
+
+    def _miss(self) -> None:
+        self._losses += 1
+        self.forgotten = self._losses
 
     def answer_again(self, body: bytes, content_type: bytes, compressible: bool) -> None:
         """Whoever had this answer for the client is gone, and has not sent it: the next poll gets it."""
         self._again = body, content_type, compressible
-        self._forgotten = True
+        self._miss()
 
-    def end_forgotten(self) -> None:
-        """The client has had its time to ask again."""
-        if self._forgotten:
+    def end_forgotten(self, loss: int) -> None:
+        """The client has had its time to ask again, since `forgotten` was that."""
+        if loss and self.forgotten == loss:
             self.sink.transport_closed(self, "transport error", "a request was lost with the worker that held it")
 
     def answer_lost(self, details: str) -> None:

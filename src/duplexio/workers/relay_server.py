@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from duplexio.engine.neighbour import Answer
 from duplexio.engine.polling import PollingTransport
@@ -110,7 +111,7 @@ class AskedStream(FrameStream):
             self._give_time(transport)
 
     def _give_time(self, transport: PollingTransport) -> None:
-        self.engine.wheel.call_later(ASK_AGAIN_SECONDS, transport.end_forgotten)
+        self.engine.wheel.call_later(ASK_AGAIN_SECONDS, partial(transport.end_forgotten, transport.forgotten))
 
     def _ask(self, number: int, payload: bytes) -> None:
         request, (body,) = unpack_request(payload, 1)
