@@ -41,6 +41,10 @@ def make_server(**options: Any) -> Server:
         for _ in range(count):
             socket.emit("shouted", text)
 
+    @server.on("shout at length")
+    async def shout_at_length(socket: Socket, length: int) -> None:
+        socket.emit("shouted", "x" * length)
+
     @server.on("hush")
     async def hush(socket: Socket, text: str) -> None:
         socket.compress(False).emit("hushed", text)

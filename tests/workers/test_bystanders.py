@@ -80,3 +80,12 @@ def test_many_upgrades_at_once() -> None:
             with connection.makefile("rb") as file:
                 assert read_response(file).status == 101
         assert "was refused" not in workers.owner.log
+
+
+def test_an_answer_of_any_size() -> None:
+    """Nothing bounds the packet that an application sends: that of one does not end the others' polls."""
+    with pair("io") as workers:
+        session = Session(workers.owner_port).open()
+        session.post(workers.owner_port, '42["shout at length",140000000]')
+        with bystander(workers):
+            assert len(session.ask(workers.other_port).body) == 140_000_016

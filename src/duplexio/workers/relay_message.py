@@ -1,7 +1,7 @@
 """What workers say to each other about requests, as bytes: frames on a stream, and the words in them.
 
 A frame is the size of its payload, a kind, and the number of the request it is about. A long message is several frames:
-all but the last are marked, and others may come in between, so that a small answer does not wait for a large one.
+all but the last are marked, and who reads takes those of other messages in between.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ Headers = list[tuple[bytes, bytes]]
 _HEAD = struct.Struct("!IBI")
 _SIZE = struct.Struct("!I")
 _MORE = 0x80
-#: What one frame carries at the most. A long body is cut, so that others' answers go out between its pieces.
+#: What one frame carries at the most. A long body is cut, so that no reader keeps more than this of what is not yet
+#: known to be within its limit.
 PIECE = 65_536
 #: The head of a request, with what describes it: a host takes one of 64 KiB, and each word has four bytes more.
 MAX_HEAD = 262_144
-#: The pieces of messages that are not complete, of one stream: a hundred bodies of the usual limit.
+#: The pieces of messages that are not complete, of one stream: a hundred bodies of the usual limit, or a single one of
+#: the limit that the stream has.
 MAX_INCOMPLETE = 128 * 1024 * 1024
 #: The words of a message: each takes four bytes and what is in it, and a head of 64 KiB may be of empty fields alone.
 MAX_WORDS = MAX_HEAD // 4
@@ -162,7 +164,7 @@ class Frames:
         pieces = self._incomplete.setdefault(number, bytearray())
         pieces += payload
         self._waiting += len(payload)
-        if len(pieces) > self._max_message or self._waiting > MAX_INCOMPLETE:
+        if len(pieces) > self._max_message or self._waiting > max(MAX_INCOMPLETE, self._max_message):
             raise RelayError(f"a message of over {self._max_message} bytes, or too many incomplete ones")
         if more:
             return None
