@@ -66,6 +66,13 @@ def make_server(**options: Any) -> Server:
     async def left(socket: Socket, reason: str) -> None:
         print("left:", reason, flush=True)
 
+    @server.on("fork")
+    async def fork(socket: Socket, seconds: float) -> None:
+        # As a pool of processes does, whose processes stay where nobody ends them.
+        if os.fork() == 0:
+            stand(seconds)
+            os._exit(0)
+
     @server.on("stand still")
     async def stand_still(socket: Socket, seconds: float) -> None:
         # The whole worker does, when it has answered.

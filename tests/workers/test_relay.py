@@ -212,6 +212,20 @@ def test_the_death_of_the_owner_is_told_at_once() -> None:
         assert session.ask(both.other_port).text == UNKNOWN
 
 
+@pytest.mark.parametrize("command", ["duplexio", "asyncio"])
+def test_the_death_of_an_owner_whose_children_live_on(command: str) -> None:
+    """A fork has what its parent had open, and hears nothing of it."""
+    with pair("io", command) as both:
+        session = Session(both.owner_port).open()
+        assert session.call(both.other_port, "echo", 1) == [1]
+        session.post(both.owner_port, '42["fork",120]')
+        with session.send(both.other_port) as poll:
+            time.sleep(0.3)
+            both.owner.kill()
+            assert poll.response().text == UNKNOWN
+        assert session.ask(both.other_port).text == UNKNOWN
+
+
 def test_an_owner_that_stands_still() -> None:
     """Whoever waits for it is answered when his session would have ended."""
     with pair("impatient") as both:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from duplexio.engine.server import EngineServer
 from duplexio.workers.peer_uid import is_ours
 from duplexio.workers.relay_message import HELLO_SIZE, Hello, RelayError, kind_of_hello
+from duplexio.workers.unforked import unforked
 
 __all__ = ["Caller", "RelayListener"]
 
@@ -82,7 +83,7 @@ class RelayListener:
             self._pause = self._loop.call_later(ACCEPT_PAUSE, self._begin)
             self._engine.reporter.fault("relay_failed", "unix", f"another worker was not answered: {error}")
             return
-        connection.setblocking(False)
+        unforked(connection).setblocking(False)
         if not is_ours(connection):
             self._refuse(connection, "it runs as another user")
         elif len(self._silent) >= MAX_SILENT:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from duplexio.workers.peer_uid import is_ours
+from duplexio.workers.unforked import unforked
 
 __all__ = [
     "ALPHABET",
@@ -122,7 +123,7 @@ def claim_tag(folder: Path) -> tuple[str, socket.socket]:
 def listen(folder: Path, tag: str) -> socket.socket:
     """A socket that listens under that name. Raises FileExistsError where somebody has it, or OSError."""
     unnamed = folder / f".{tag}"
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = unforked(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     try:
         listener.setblocking(False)
         # Whoever starts removes sockets that refuse: it gets its name when it listens, and not before.
@@ -146,7 +147,7 @@ def dial(folder: Path, tag: str, greeting: bytes = b"") -> socket.socket:
     """
     path = folder / f"{tag}.sock"
     try:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = unforked(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     except OSError as error:
         # This process has no descriptor left, which says nothing of the other.
         raise Unreachable(str(error)) from None
