@@ -52,6 +52,17 @@ def test_large_bodies_both_ways(workers: Pair) -> None:
     assert session.call(workers.other_port, "echo", text) == [text]
 
 
+def test_a_slow_reader() -> None:
+    """Longer than a connection without requests is kept; its session lives meanwhile."""
+    with pair("io") as both:
+        session = Session(both.owner_port).open()
+        # More than all buffers on the way.
+        session.post(both.owner_port, '42["shout at length",40000000]')
+        with session.send(both.other_port) as poll:
+            time.sleep(10)
+            assert len(poll.response().body) == 40_000_016
+
+
 def test_who_goes_away_from_his_poll_has_left(workers: Pair) -> None:
     session = Session(workers.owner_port).open()
     here = len(workers.owner.log)

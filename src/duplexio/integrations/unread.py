@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
-from duplexio.engine.connection import Connection
-
-__all__ = ["CLOSE_GRACE", "close_when_read"]
+__all__ = ["CLOSE_GRACE", "Session", "close_when_read"]
 
 #: Seconds that a peer has to read what was written, where no session waits for it: as on WebSocket.
 CLOSE_GRACE = 2.0
 
 
-def close_when_read(transport: asyncio.Transport, session: Connection | None) -> None:
+class Session(Protocol):
+    """Whose answers are read."""
+
+    def still_open(self) -> bool:
+        """Whether its client may still be there."""
+
+
+def close_when_read(transport: asyncio.Transport, session: Session | None) -> None:
     """Closes it behind what was written. What is not read then is dropped, but only after the end of the `session`
     whose answers these are: while that lives, its heartbeat says how slow a reader may be."""
     transport.close()
@@ -20,7 +26,7 @@ def close_when_read(transport: asyncio.Transport, session: Connection | None) ->
         asyncio.get_running_loop().call_later(CLOSE_GRACE, _look, transport, session)
 
 
-def _look(transport: asyncio.Transport, session: Connection | None) -> None:
+def _look(transport: asyncio.Transport, session: Session | None) -> None:
     if not transport.get_write_buffer_size():
         return
     if session is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from duplexio.engine.connection import Connection
 from duplexio.engine.neighbour import Answer, Elsewhere, Neighbour
 from duplexio.engine.polling import PollingTransport
+from duplexio.engine.server import EngineServer
 from duplexio.integrations.asgi import (
     AsgiEndpoint,
     announced_length,
@@ -18,6 +19,7 @@ from duplexio.integrations.asgi import (
     report_body_too_large,
     wrong_method,
 )
+from duplexio.integrations.unread import Session
 from duplexio.protocol import content_encoding
 from duplexio.protocol.engine_handshake import Refusal, Request
 from duplexio.protocol.websocket_handshake import STATUS_LINES
@@ -31,16 +33,23 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class _Elsewhere:
-    """The worker that has the session of a request."""
+    """The session of a request, where another worker has it."""
 
-    __slots__ = ("begun", "cancel", "neighbour")
+    __slots__ = ("_patience", "_time", "begun", "cancel", "neighbour")
 
-    def __init__(self, neighbour: Neighbour, begun: float) -> None:
+    def __init__(self, neighbour: Neighbour, engine: EngineServer) -> None:
         self.neighbour = neighbour
-        #: When the head was here, by the loop's clock.
-        self.begun = begun
-        #: Tells it that the client has gone.
+        self._time = engine.loop.time
+        self._patience = engine.options.ping_interval + engine.options.ping_timeout
+        #: When the head was here, and then when it was answered.
+        self.begun = self._time()
+        #: Tells that worker that the client has gone.
         self.cancel: Callable[[], None] | None = None
+
+    def still_open(self) -> bool:
+        """See `unread.Session`. This worker does not hear of its end: as long as the one that has it would wait for a
+        client which neither sends nor reads."""
+        return self._time() - self.begun < self._patience
 
 
 class FastExchange:
@@ -108,7 +117,7 @@ class FastExchange:
     def _begin_elsewhere(self, verdict: Elsewhere) -> None:
         engine = self._endpoint.engine
         assert verdict.neighbour is not None
-        self._elsewhere = _Elsewhere(verdict.neighbour, self._protocol.loop.time())
+        self._elsewhere = _Elsewhere(verdict.neighbour, engine)
         # A worker that ends sends its clients away, so that they get to one that does not.
         self.keep_alive = self.keep_alive and not engine.closing
         if self.request.method == "POST":
@@ -126,6 +135,8 @@ class FastExchange:
 
     def answered(self, answer: Answer) -> None:
         """See `engine.neighbour.Asker`."""
+        assert self._elsewhere is not None
+        self._elsewhere.begun = self._protocol.loop.time()
         self._headers = answer.headers
         # One that is about to end has asked for the answer, if it was a poll.
         self.keep_alive = self.keep_alive and not self._endpoint.engine.closing
@@ -253,15 +264,15 @@ class FastExchange:
         self._protocol.answer(self, parts, body)
 
     @property
+    def session(self) -> Session | None:
+        """Whose request it is, if it was one's when it came."""
+        return self._connection if self._elsewhere is None else self._elsewhere
+
+    @property
     def wanted(self) -> bool:
         """Whether a session waits for the rest of the body."""
-        if self._elsewhere is not None:
-            # The worker that has it does not know of it yet: as long as that one would wait for its client.
-            options = self._endpoint.engine.options
-            patience = options.ping_interval + options.ping_timeout
-            return not self.done and self._protocol.loop.time() - self._elsewhere.begun < patience
-        connection = self._connection
-        return not self.done and self.request.method == "POST" and connection is not None and connection.still_open()
+        session = self.session
+        return not self.done and self.request.method == "POST" and session is not None and session.still_open()
 
     def lost(self) -> None:
         """The connection went away first."""

@@ -16,9 +16,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from duplexio.engine.connection import Connection
 from duplexio.integrations.asgi import ENDPOINT, AsgiEndpoint
-from duplexio.integrations.unread import close_when_read
+from duplexio.integrations.unread import Session, close_when_read
 from duplexio.integrations.uvicorn_exchange import FastExchange
 from duplexio.integrations.uvicorn_handshake import begin_websocket
 from duplexio.integrations.uvicorn_request import make_request
@@ -74,7 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._started = False
         self._ours: FastExchange | None = None
         #: Whose answer was written last.
-        self._session: Connection | None = None
+        self._session: Session | None = None
         self._pending: FastExchange | None = None
         self._read = 0
         self._in_head = False
@@ -356,7 +355,7 @@ class HttpProtocol(HttpToolsProtocol):
             parts.append(b"connection: close\r\n")
         parts += (b"\r\n", body)
         self.transport.write(b"".join(parts))
-        self._session = exchange._connection
+        self._session = exchange.session
         if not exchange.keep_alive:
             close_when_read(self.transport, self._session)
         self.on_response_complete()
