@@ -47,10 +47,6 @@ STRUCK: tuple[Strike, ...] = (
                 ("empty_children_are_cleaned_up",),
             ),
             (
-                "the parent knows the children of its own process",
-                ("what_the_parent_emits_reaches_all_children",),
-            ),
-            (
                 "what a running worker is given is that worker's",
                 ("what_the_parent_learns_later_holds_for_its_children",),
             ),
