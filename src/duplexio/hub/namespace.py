@@ -366,10 +366,6 @@ class Namespace(Registrations, Broadcasting):
 class ParentNamespace(Registrations, Broadcasting):
     """What stands behind all namespaces of a pattern or a function: what is registered here holds for each."""
 
-    #: Sessions are kept by its children, and packets are theirs.
-    log = None
-    event_head = b""
-
     def __init__(
         self,
         name: str,
@@ -381,6 +377,9 @@ class ParentNamespace(Registrations, Broadcasting):
         """`name`: by which the servers of a cluster know it."""
         super().__init__(hub, ordered)
         self.name = name
+        #: Sessions are kept by its children, and packets are theirs.
+        self.log = None
+        self.event_head = b""
         self.test = test
         self.recovery = recovery
         self.children: dict[str, Namespace] = {}
