@@ -180,18 +180,20 @@ class ClusterAdapter:
         await self._cluster.to_its_end(self._bring_session(self.namespace, pid, offset))
 
     async def _bring_session(self, namespace: Namespace, pid: str, offset: str | None) -> None:
+        asked_at = namespace.hub.loop.time()
         found = await self._find_session(namespace, pid, offset)
         for seconds in SEARCH_AGAIN:
             if found or not self._cluster.changed_lately:
                 break
             await asyncio.sleep(seconds)
+            asked_at = namespace.hub.loop.time()
             found = await self._find_session(namespace, pid, offset)
         if not found:
             return
         try:
             session, missed = cluster_message.read_session(found)
             await self._catch_up(session.seen)
-            take_session(namespace, pid, offset, session, missed)
+            take_session(namespace, pid, offset, session, missed, asked_at)
             # A server that closes just now may have left it to a third one, as well as given it to this one.
             self._cluster.publish(Taken(namespace.name, pid))
         except (EncodeError, ProtocolError) as error:

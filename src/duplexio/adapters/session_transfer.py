@@ -53,13 +53,14 @@ def give_inherited(namespace: Namespace, pid: str, offset: str | None) -> list[A
 def _give(
     namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], age: float
 ) -> list[Any]:
-    restored = log.restore(pid, offset, namespace.hub.loop.time())
+    now = namespace.hub.loop.time()
+    restored = log.restore(pid, offset, now)
     if restored is None:
         return []
     session = restored.session
     try:
         rooms, data = cluster_message.plain([list(session.rooms), session.data])
-        first = MovedSession(session.sid, rooms, data, dict(seen), age)
+        first = MovedSession(session.sid, rooms, data, dict(seen), age, now - session.left_at)
         missed = [_carried(namespace, log, entry) for entry in log.missed_entries(restored.after, session.rooms)]
     except (EncodeError, SocketPacketError) as error:
         log.keep(pid, session)
@@ -74,9 +75,14 @@ def _carried(namespace: Namespace, log: Log, entry: Entry) -> CarriedEvent:
 
 
 def take_session(
-    namespace: Namespace, pid: str, offset: str | None, moved: MovedSession, missed: list[CarriedEvent]
+    namespace: Namespace,
+    pid: str,
+    offset: str | None,
+    moved: MovedSession,
+    missed: list[CarriedEvent],
+    asked_at: float,
 ) -> None:
-    """Puts it into the log of this server, where whoever restores it finds it."""
+    """Puts it into the log of this server, where whoever restores it finds it; `asked_at`: when it was asked for."""
     log = namespace.log
     assert log is not None
     now = namespace.hub.loop.time()
@@ -84,7 +90,8 @@ def take_session(
     began = log.number
     since = now - moved.age - LAG_SECONDS
     rooms = frozenset(moved.rooms)
-    missed = [*missed, *(_carried(namespace, log, entry) for entry in log.unseen(moved.seen, rooms, since))]
+    unseen = log.unseen(moved.seen, rooms, since, asked_at - moved.away)
+    missed = [*missed, *(_carried(namespace, log, entry) for entry in unseen)]
     own = Targets(rooms=frozenset((moved.sid,)))
     for _origin, form, text, attachments in missed:
         encoded = EncodedEvent(namespace, form, text, attachments)

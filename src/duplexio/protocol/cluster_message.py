@@ -172,13 +172,19 @@ CarriedEvent: TypeAlias = tuple[tuple[str, Count] | None, int, bytes, list[bytes
 
 
 class MovedSession(msgspec.Struct, frozen=True):
-    """A session that goes to another server: how many events of each server it had seen, and how many seconds ago."""
+    """A session that goes to another server.
+
+    Attributes:
+        seen, age: how many events of each server are in it at the most, and since how many seconds.
+        away: for how many seconds its client has been.
+    """
 
     sid: str
     rooms: list[str]
     data: Any
     seen: dict[str, Count]
     age: float
+    away: float = 0.0
 
 
 class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
