@@ -8,7 +8,7 @@ An event travels as the text its receivers get, with its attachments: who has no
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -167,8 +167,19 @@ class Recover(msgspec.Struct, frozen=True, array_like=True, tag=12):
     offset: str | None
 
 
-#: An event on the way: its origin, by which all servers know it, or None, and its form, text and attachments.
-CarriedEvent: TypeAlias = tuple[tuple[str, Count] | None, int, bytes, list[bytes]]
+class CarriedEvent(NamedTuple):
+    """An event on the way to another server.
+
+    Attributes:
+        origin: by which all servers know it; None: they do not.
+        age: how many seconds ago it came.
+    """
+
+    origin: tuple[str, Count] | None
+    age: float
+    form: int
+    text: bytes
+    attachments: list[bytes]
 
 
 class MovedSession(msgspec.Struct, frozen=True):
