@@ -112,6 +112,26 @@ async def test_a_deploy_that_rolls_through_all() -> None:
         assert reader.events == expected
 
 
+@pytest.mark.parametrize("back_to", ["the heir", "the new one"])
+async def test_what_one_says_that_has_come_meanwhile(back_to: str) -> None:
+    """The server that left the session had never heard of it."""
+    cluster = MemoryCluster()
+    async with another(cluster) as first, another(cluster) as second:
+        reader = Reader()
+        await reader.connect(first)
+        second.emit("e", 0)
+        await turns()
+        reader.read()
+        await left_by(first, second)
+        async with another(cluster) as new:
+            new.emit("e", 1)
+            await turns()
+            second.emit("e", 2)
+            await turns()
+            assert await reader.connect(second if back_to == "the heir" else new)
+            assert reader.events == [["e", 0], ["e", 1], ["e", 2]]
+
+
 async def test_in_several_messages() -> None:
     async with three(max_bus_message=20_000) as (_, _buses, (first, second, third)):
         readers = [Reader() for _ in range(230)]

@@ -260,28 +260,6 @@ async def test_from_another_thread() -> None:
         await until(lambda: not socket.connected)
 
 
-async def test_a_parent_of_namespaces() -> None:
-    async with three() as (_, _buses, (first, second, _third)):
-        import re
-
-        for io in first, second:
-            io.of(re.compile("^/room-"))
-        parent = first.of(re.compile("^/other-"))
-        second.of(re.compile("^/other-"))
-        _, here = joined_dynamic(first, "/other-1")
-        client, _ = joined_dynamic(second, "/other-1")
-        parent.emit("e")
-        await until(lambda: any("e" in str(packet) for packet in client.packets))
-        assert len(await parent.fetch_sockets()) == 2
-        assert here.connected
-
-
-def joined_dynamic(io: Server, name: str) -> tuple[Client, Any]:
-    client = Client(io)
-    sid = client.join(name)["sid"]
-    return client, io._hub.namespaces[name].local_sockets[sid]
-
-
 async def test_an_answer_that_cannot_travel_is_missing_at_once() -> None:
     """A number that MessagePack has no form for, which only a codec of the user's reads."""
     async with three(loads=json.loads) as (_, _buses, (first, second, _third)):

@@ -216,9 +216,17 @@ export function collectAll(socket, ...events) {
   return seen;
 }
 
-// The server has worked off all that this socket sent before, and what it sent in return has arrived.
+// The server has worked off all that these sockets sent before, and what it sent in return has arrived. Of several
+// workers each has then sent what it had for the others, and those give it to their clients in front of a second answer.
 export async function fence(...sockets) {
-  for (const socket of sockets) await request(socket, "fence");
+  let others = 0;
+  for (const socket of sockets) others += (await request(socket, "fence"))[0];
+  if (others > 0) for (const socket of sockets) await request(socket, "fence");
+}
+
+// In which of the server's processes each of these is.
+export async function processes(...sockets) {
+  return Promise.all(sockets.map(async (socket) => (await request(socket, "process"))[0]));
 }
 
 export async function until(condition) {

@@ -6,7 +6,9 @@ Each of the subjects' servers is under its own name, at ``/<name>/socket.io``. `
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +19,9 @@ from starlette.routing import Mount
 
 from duplexio import Server
 
-from .server import Visit
+from .board import Board
+from .gathering import VARIABLE, Line
+from .server import Visit, set_up
 from .subjects import SUBJECTS, make_servers
 from .subjects.stage import Stage
 
@@ -29,27 +33,40 @@ class Hosted:
         self._build = build
         self._middleware = middleware
         self._app: Any = None
-        self._stage: Stage
+        self._names: list[str] = []
+        self._board: Board
+        self._heeding: asyncio.Task[None]
         self._line = b""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
-            self._stage = Stage(make_servers(allow_eio3=True))
-            for prepare in SUBJECTS:
-                prepare(self._stage)
-            self._app = self._build(self._stage.servers)
+            servers = make_servers(allow_eio3=True)
+            self._names = list(servers)
+            self._app = self._build(servers)
+            if VARIABLE in os.environ:
+                self._join(servers)
+            else:
+                self._board = set_up(servers)
         if scope["type"] == "http" and scope["path"] == "/stage":
             await self._tell(scope, send)
         else:
             await self._app(scope, receive, send)
 
+    def _join(self, servers: Mapping[str, Server]) -> None:
+        """This process is one of several workers."""
+        line = Line()
+        stage = Stage(servers, line.note)
+        for prepare in SUBJECTS:
+            prepare(stage)
+        self._heeding = asyncio.create_task(line.heed(stage))
+        line.ready(dict.fromkeys(servers, 0))
+
     async def _tell(self, scope: Any, send: Any) -> None:
         if not self._line:
-            names = list(self._stage.servers)
             line = {
-                "control": f"http://127.0.0.1:{await self._stage.serve()}",
-                "ports": dict.fromkeys(names, scope["server"][1]),
-                "paths": {name: f"/{name}/socket.io" for name in names},
+                "control": await self._board.serve(),
+                "ports": dict.fromkeys(self._names, scope["server"][1]),
+                "paths": {name: f"/{name}/socket.io" for name in self._names},
                 "middleware": self._middleware,
             }
             self._line = json.dumps(line).encode()

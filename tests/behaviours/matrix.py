@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from tests.hosting.processes import free_port
 
 from .others import APPLICATIONS, COMMANDS, ENVIRONMENT, PACE, serving
 from .struck import reason_to_strike
@@ -24,6 +26,8 @@ RUN = HERE / "run.mjs"
 # Cells which run at the same time. Each keeps a server and a client process busy, and some behaviours are about time.
 AT_ONCE = 2
 CELL_SECONDS = 120.0
+#: Hostings that `workers.py` knows.
+WORKERS = ("workers", "uvicorn-workers")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ CELLS = (
     # Where uvloop is not installed.
     *(Cell("4", transport, "asyncio") for transport in TRANSPORTS),
     *(Cell("4", transport, hosting) for hosting, transport in APPLICATIONS),
+    # Four processes as one server, and a client that meets any of them.
+    *(Cell(client, transport, "workers") for client, transport in itertools.product(("4", "3", "2"), TRANSPORTS)),
+    *(Cell("4", transport, "uvicorn-workers") for transport in TRANSPORTS),
 )
 
 
@@ -123,8 +130,11 @@ def _serving(cell: Cell, log: IO[str]) -> AbstractContextManager[str]:
 @contextmanager
 def _server(cell: Cell, log: IO[str]) -> Iterator[str]:
     """The server process, and the line which it printed."""
+    arguments = [f"{HERE.name}.server", cell.hosting, cell.parser]
+    if cell.hosting in WORKERS:
+        arguments = [f"{HERE.name}.workers", cell.hosting, cell.parser, str(free_port())]
     process = subprocess.Popen(
-        [sys.executable, "-m", f"{HERE.name}.server", cell.hosting, cell.parser],
+        [sys.executable, "-m", *arguments],
         env=ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -160,17 +170,14 @@ def render(table: tuple[Behaviour, ...], results: dict[Cell, dict[str, Result]])
     cells = [cell for cell in CELLS if cell in results]
     table = tuple(behaviour for behaviour in table if any(behaviour.name in results[cell] for cell in cells))
     width = max(len(behaviour.name) for behaviour in table) + 2
-    lines = [
-        " " * width + "".join(f"{cell.parser:<10}" for cell in cells),
-        " " * width + "".join(f"{f'{cell.hosting} {cell.client}':<10}" for cell in cells),
-        " " * width + "".join(f"{cell.transport:<10}" for cell in cells),
-    ]
+    heads = [(cell.parser, f"{cell.hosting} {cell.client}", cell.transport) for cell in cells]
+    columns = [max(map(len, head)) + 2 for head in heads]
+    lines = [" " * width + _row(words, columns) for words in zip(*heads, strict=True)]
     for subject, rows in itertools.groupby(table, key=lambda behaviour: behaviour.subject):
         lines += ["", subject]
-        lines += [
-            f"{row.name:<{width}}" + "".join(f"{_mark(cell, row.name, results[cell]):<10}" for cell in cells)
-            for row in rows
-        ]
+        for row in rows:
+            marks = [_mark(cell, row.name, results[cell]) for cell in cells]
+            lines.append(f"{row.name:<{width}}{_row(marks, columns)}")
     ran = [(cell, name, result) for cell in cells for name, result in results[cell].items()]
     failed = [(cell, name, result) for cell, name, result in ran if not result.ok]
     struck = [(cell, row.name, cell.struck(row.name)) for row in table for cell in cells if cell.struck(row.name)]
@@ -180,6 +187,10 @@ def render(table: tuple[Behaviour, ...], results: dict[Cell, dict[str, Result]])
         lines.append(f"struck {name} ({where}): {reason}")
     lines += [f"FAILED {cell}-{name}: {' '.join((result.error or '').split())}" for cell, name, result in failed]
     return [line.rstrip() for line in lines]
+
+
+def _row(words: Iterable[str], widths: list[int]) -> str:
+    return "".join(f"{word:<{width}}" for word, width in zip(words, widths, strict=True))
 
 
 def _by_reason(struck: tuple[Cell, str, str]) -> tuple[str, str]:

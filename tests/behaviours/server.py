@@ -11,7 +11,7 @@ import asyncio
 import json
 import socket as sockets
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Literal, NamedTuple
 
 import uvicorn
@@ -21,6 +21,7 @@ from starlette.routing import Mount
 
 from duplexio import Server
 
+from .board import Board
 from .subjects import SUBJECTS, make_servers
 from .subjects.stage import Stage
 
@@ -78,6 +79,20 @@ async def host_asgi(server: Server) -> int:
     return port
 
 
+def set_up(servers: Mapping[str, Server]) -> Board:
+    """The subjects on these servers, and the board of this process alone."""
+    loop = asyncio.get_running_loop()
+
+    def note(name: str, value: Any) -> None:
+        loop.call_soon_threadsafe(board.note, name, value)
+
+    stage = Stage(servers, note)
+    board = Board(stage.perform)
+    for prepare in SUBJECTS:
+        prepare(stage)
+    return board
+
+
 class Hosting(NamedTuple):
     """How a server is hosted, and on which loop."""
 
@@ -95,11 +110,9 @@ HOSTINGS = {
 async def main(hosting: str, parser: Literal["json", "msgpack"]) -> None:
     host = HOSTINGS[hosting].host
     servers = make_servers(allow_eio3=True, parser=parser)
-    stage = Stage(servers)
-    for prepare in SUBJECTS:
-        prepare(stage)
+    board = set_up(servers)
     ports = {name: await host(server) for name, server in servers.items()}
-    control = f"http://127.0.0.1:{await stage.serve()}"
+    control = await board.serve()
     paths = dict.fromkeys(ports, "/socket.io")
     line = {"control": control, "ports": ports, "paths": paths, "middleware": hosting == "asgi"}
     print(json.dumps(line), flush=True)

@@ -39,6 +39,20 @@ STRUCK: tuple[Strike, ...] = (
         parser="msgpack",
     ),
     *(
+        Strike(reason, behaviours, hosting=hosting)
+        for hosting in ("workers", "uvicorn-workers")
+        for reason, behaviours in (
+            (
+                "which worker a client meets is not ours to say, and each has its own children",
+                ("empty_children_are_cleaned_up",),
+            ),
+            (
+                "what a running worker is given is that worker's",
+                ("what_the_parent_learns_later_holds_for_its_children",),
+            ),
+        )
+    ),
+    *(
         Strike(
             "the server sends no header of its application with an accepted WebSocket",
             ("cookie_option_sets_the_cookie", "engine_listeners_add_headers"),

@@ -16,6 +16,7 @@ from duplexio.protocol.cluster_message import (
     Beat,
     Broadcast,
     Bye,
+    CarriedEvent,
     Disconnect,
     Fetch,
     Hello,
@@ -106,12 +107,12 @@ def test_what_is_counted_is_not_below_nothing(record: Record) -> None:
 
 
 MOVED = {"sid": "s", "rooms": ["r"], "data": {"b": b"\x00"}, "seen": {"n": 3}, "age": 0.5}
-CARRIED = [["n", 3], 0, b'["e"]', [b"\xff"]]
+CARRIED = [["n", 3], 0.5, 0, b'["e"]', [b"\xff"]]
 
 
 def test_a_session_there_and_back() -> None:
     session = MovedSession("s", ["r"], {"b": b"\x00"}, {"n": 3}, 0.5)
-    missed = [(("n", 3), 0, b'["e"]', [b"\xff"]), (None, 1, b"4", [])]
+    missed = [CarriedEvent(("n", 3), 0.5, 0, b'["e"]', [b"\xff"]), CarriedEvent(None, 0.0, 1, b"4", [])]
     reply = decode(encode(Reply(1, 3, [session, *missed])))
     assert isinstance(reply, Reply)
     assert read_session(reply.values) == (session, missed)
@@ -129,13 +130,14 @@ def test_a_session_there_and_back() -> None:
         [{**MOVED, "rooms": "text"}],
         [{**MOVED, "age": "long"}],
         [MOVED, None],
-        [MOVED, CARRIED[:3]],
+        [MOVED, CARRIED[:4]],
+        [MOVED, [None, "old", 0, b"[]", []]],
         # As a number of bytes, it would be as many zeros.
-        [MOVED, [None, 0, 2**40, []]],
-        [MOVED, [None, 0, b"[]", "text"]],
-        [MOVED, [None, 0, b"[]", [1]]],
-        [MOVED, [["n", -1], 0, b"[]", []]],
-        [MOVED, [["n", 1, 1], 0, b"[]", []]],
+        [MOVED, [None, 0.0, 0, 2**40, []]],
+        [MOVED, [None, 0.0, 0, b"[]", "text"]],
+        [MOVED, [None, 0.0, 0, b"[]", [1]]],
+        [MOVED, [["n", -1], 0.0, 0, b"[]", []]],
+        [MOVED, [["n", 1, 1], 0.0, 0, b"[]", []]],
     ],
 )
 def test_a_session_that_is_none(answers: list[Any]) -> None:

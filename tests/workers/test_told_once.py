@@ -18,9 +18,12 @@ from .test_stress import PACE, Clients
 from .test_supervisor import wait_all
 
 WORKERS = 4
+MEASURING = "DUPLEXIO_STRESS" in os.environ
 COUNT, SECONDS = map(int, os.environ.get("DUPLEXIO_STRESS", "10 6").split())
 #: As fast as they can, where that is what was asked for.
-CLIENTS_PACE = 10 if "DUPLEXIO_STRESS" in os.environ else PACE
+CLIENTS_PACE = 10 if MEASURING else PACE
+#: Milliseconds in which all are back. Beside other tests it is these that are waited for.
+BACK_WITHIN = 5_000 if MEASURING else 15_000
 #: Seconds between two events for all.
 TELLING_PACE = 0.1
 
@@ -74,7 +77,9 @@ async def test_each_client_is_told_once() -> None:
     assert len(teller.sent) > SECONDS
     for client in report:
         check(client, killed, teller.sent)
-    assert max(client["away"] for client in report) < 5_000 + 1_000 * COUNT / 20
+    away = sorted(client["away"] for client in report if client["away"])
+    print(f"{len(away)} were away, half of them for {away[len(away) // 2]:.0f} ms, and {away[-1]:.0f} at the most")
+    assert away[-1] < BACK_WITHIN
 
 
 def check(client: dict[str, Any], killed: int, sent: list[int]) -> None:

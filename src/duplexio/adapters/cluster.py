@@ -20,7 +20,7 @@ from duplexio.adapters.nodes import Nodes
 from duplexio.adapters.session_transfer import give_session
 from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
-from duplexio.hub.fanout import LocalAdapter
+from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
 from duplexio.hub.targets import Flags, Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import (
@@ -43,7 +43,7 @@ from duplexio.protocol.cluster_message import (
 
 if TYPE_CHECKING:
     from duplexio.hub.hub import Hub
-    from duplexio.hub.namespace import Namespace
+    from duplexio.hub.namespace import Namespace, ParentNamespace
 
 __all__ = ["Cluster", "ClusterOptions"]
 
@@ -128,7 +128,7 @@ class Cluster:
             Taken: self._taken,
         }
 
-    def adapter(self, namespace: Namespace, local: LocalAdapter) -> ClusterAdapter:
+    def adapter(self, namespace: Namespace | ParentNamespace, local: LocalAdapter | ChildrenAdapter) -> ClusterAdapter:
         """What a namespace reaches the sockets of all servers by; `local`: those of this one."""
         return ClusterAdapter(namespace, local, self)
 
@@ -380,7 +380,7 @@ class Cluster:
         self.nodes.lost(sender, "it is closing")
 
     def _adapter_of(self, name: str) -> ClusterAdapter | None:
-        namespace = self._hub.namespaces.get(name)
+        namespace = self._hub.namespaces.get(name) or self._hub.parents.get(name)
         if namespace is None:
             return None
         adapter = namespace.adapter
@@ -443,8 +443,8 @@ class Cluster:
             self._reply_to(sender, record.request, min(1, len(listeners)), values[:1], 0 if values else failed)
 
     def _recover(self, sender: str, record: Recover) -> None:
-        adapter = self._adapter_of(record.namespace)
-        values = [] if adapter is None else give_session(adapter.namespace, record.pid, record.offset, self.seen)
+        namespace = self._hub.namespaces.get(record.namespace)
+        values = [] if namespace is None else give_session(namespace, record.pid, record.offset, self.seen)
         self._reply_to(sender, record.request, len(values), values, 0)
 
     def _inherit(self, sender: str, record: Inherit) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from duplexio.adapters.session_transfer import SessionSearch, give_inherited, take_session
 from duplexio.errors import AckTimeout, EncodeError, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
-from duplexio.hub.fanout import LocalAdapter
+from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
+from duplexio.hub.namespace import Namespace
 from duplexio.hub.targets import Flags, Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import (
@@ -27,7 +28,7 @@ from duplexio.types import Room
 
 if TYPE_CHECKING:
     from duplexio.adapters.cluster import Cluster
-    from duplexio.hub.namespace import Namespace
+    from duplexio.hub.namespace import ParentNamespace
 
 __all__ = ["ClusterAdapter"]
 
@@ -51,7 +52,9 @@ class ClusterAdapter:
 
     __slots__ = ("_cluster", "local", "namespace", "rooms")
 
-    def __init__(self, namespace: Namespace, local: LocalAdapter, cluster: Cluster) -> None:
+    def __init__(
+        self, namespace: Namespace | ParentNamespace, local: LocalAdapter | ChildrenAdapter, cluster: Cluster
+    ) -> None:
         self.namespace = namespace
         self.local = local
         self.rooms = local.rooms
@@ -173,33 +176,36 @@ class ClusterAdapter:
         return fan_in.answers
 
     async def bring_session(self, pid: str, offset: str | None) -> None:
-        await self._cluster.to_its_end(self._bring_session(pid, offset))
+        assert isinstance(self.namespace, Namespace), "no client is in a parent"
+        await self._cluster.to_its_end(self._bring_session(self.namespace, pid, offset))
 
-    async def _bring_session(self, pid: str, offset: str | None) -> None:
-        found = await self._find_session(pid, offset)
+    async def _bring_session(self, namespace: Namespace, pid: str, offset: str | None) -> None:
+        asked_at = namespace.hub.loop.time()
+        found = await self._find_session(namespace, pid, offset)
         for seconds in SEARCH_AGAIN:
             if found or not self._cluster.changed_lately:
                 break
             await asyncio.sleep(seconds)
-            found = await self._find_session(pid, offset)
+            asked_at = namespace.hub.loop.time()
+            found = await self._find_session(namespace, pid, offset)
         if not found:
             return
         try:
             session, missed = cluster_message.read_session(found)
             await self._catch_up(session.seen)
-            take_session(self.namespace, pid, offset, session, missed)
+            take_session(namespace, pid, offset, session, missed, asked_at)
             # A server that closes just now may have left it to a third one, as well as given it to this one.
-            self._cluster.publish(Taken(self.namespace.name, pid))
+            self._cluster.publish(Taken(namespace.name, pid))
         except (EncodeError, ProtocolError) as error:
-            self.namespace.hub.reporter.fault("bus_garbage", self.namespace.name, f"a session that cannot be: {error}")
+            namespace.hub.reporter.fault("bus_garbage", namespace.name, f"a session that cannot be: {error}")
 
-    async def _find_session(self, pid: str, offset: str | None) -> list[Any]:
-        found = give_inherited(self.namespace, pid, offset)
+    async def _find_session(self, namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
+        found = give_inherited(namespace, pid, offset)
         if found or self._cluster.alone:
             return found
-        search = SessionSearch(self.namespace.hub.loop, self._cluster.nodes.names)
+        search = SessionSearch(namespace.hub.loop, self._cluster.nodes.names)
         with self._cluster.gathering(search) as number:
-            self._cluster.ask(Recover(number, self.namespace.name, pid, offset), search)
+            self._cluster.ask(Recover(number, namespace.name, pid, offset), search)
             return await search.wait(SEARCH_SECONDS)
 
     async def _catch_up(self, seen: Mapping[str, int]) -> None:

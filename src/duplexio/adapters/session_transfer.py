@@ -8,6 +8,7 @@ All of it is stored anew under the offsets of the new server, for this client al
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from duplexio.protocol.cluster_message import CarriedEvent, MovedSession
 if TYPE_CHECKING:
     from duplexio.hub.namespace import Namespace
 
-__all__ = ["SessionSearch", "give_inherited", "give_session", "take_session"]
+__all__ = ["SessionSearch", "give_inherited", "give_session", "in_order", "take_session"]
 
 #: How far behind another server may be: one that was for longer was not heard of, and not asked.
 LAG_SECONDS = 30.0
@@ -53,14 +54,15 @@ def give_inherited(namespace: Namespace, pid: str, offset: str | None) -> list[A
 def _give(
     namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], age: float
 ) -> list[Any]:
-    restored = log.restore(pid, offset, namespace.hub.loop.time())
+    now = namespace.hub.loop.time()
+    restored = log.restore(pid, offset, now)
     if restored is None:
         return []
     session = restored.session
     try:
         rooms, data = cluster_message.plain([list(session.rooms), session.data])
-        first = MovedSession(session.sid, rooms, data, dict(seen), age)
-        missed = [_carried(namespace, log, entry) for entry in log.missed_entries(restored.after, session.rooms)]
+        first = MovedSession(session.sid, rooms, data, dict(seen), age, now - session.left_at)
+        missed = [_carried(namespace, log, entry, now) for entry in log.missed_entries(restored.after, session.rooms)]
     except (EncodeError, SocketPacketError) as error:
         log.keep(pid, session)
         namespace.hub.reporter.fault("data_not_shared", "session", f"a client cannot go on elsewhere: {error}")
@@ -68,15 +70,20 @@ def _give(
     return [first, *missed]
 
 
-def _carried(namespace: Namespace, log: Log, entry: Entry) -> CarriedEvent:
+def _carried(namespace: Namespace, log: Log, entry: Entry, now: float) -> CarriedEvent:
     encoded = EncodedEvent.of_stored(namespace, entry.packet, log.offset_of(entry))
-    return entry.origin, encoded.form, encoded.text, list(encoded.attachments)
+    return CarriedEvent(entry.origin, now - entry.at, encoded.form, encoded.text, list(encoded.attachments))
 
 
 def take_session(
-    namespace: Namespace, pid: str, offset: str | None, moved: MovedSession, missed: list[CarriedEvent]
+    namespace: Namespace,
+    pid: str,
+    offset: str | None,
+    moved: MovedSession,
+    missed: list[CarriedEvent],
+    asked_at: float,
 ) -> None:
-    """Puts it into the log of this server, where whoever restores it finds it."""
+    """Puts it into the log of this server, where whoever restores it finds it; `asked_at`: when it was asked for."""
     log = namespace.log
     assert log is not None
     now = namespace.hub.loop.time()
@@ -84,14 +91,32 @@ def take_session(
     began = log.number
     since = now - moved.age - LAG_SECONDS
     rooms = frozenset(moved.rooms)
-    missed = [*missed, *(_carried(namespace, log, entry) for entry in log.unseen(moved.seen, rooms, since))]
+    unseen = log.unseen(moved.seen, rooms, since, asked_at - moved.away)
+    # What was carried here has grown older on the way.
+    missed = [event._replace(age=event.age + now - asked_at) for event in missed]
     own = Targets(rooms=frozenset((moved.sid,)))
-    for _origin, form, text, attachments in missed:
-        encoded = EncodedEvent(namespace, form, text, attachments)
+    for event in in_order(missed, [_carried(namespace, log, entry, now) for entry in unseen]):
+        encoded = EncodedEvent(namespace, event.form, event.text, event.attachments)
         encoded.check()
         packet = encoded.packet(True, offset=log.next_offset())
         log.store(packet, own, now)
     log.keep(pid, Session(moved.sid, rooms, moved.data, began, now, offset))
+
+
+def in_order(missed: list[CarriedEvent], unseen: list[CarriedEvent]) -> list[CarriedEvent]:
+    """What two servers have got, as it came; but what one server has sent stays as that has sent it.
+
+    Between two servers no order is promised. Who speaks to one after the other expects it all the same.
+    """
+    # Whose what was stored for this client alone once was, nobody knows any more: anybody's.
+    youngest: dict[str | None, float] = {event.origin and event.origin[0]: event.age for event in missed}
+    last = youngest.get(None, math.inf)
+    behind = [
+        event._replace(age=min(event.age, last, youngest.get(event.origin[0], last)))
+        for event in unseen
+        if event.origin is not None
+    ]
+    return sorted([*missed, *behind], key=lambda event: event.age, reverse=True)
 
 
 class SessionSearch:

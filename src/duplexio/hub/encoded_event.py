@@ -16,7 +16,7 @@ from duplexio.protocol.parser import decode_packet, encode_packet
 from duplexio.protocol.socket_packet import BINARY_EVENT, EVENT, Packet, check_data, with_attachments
 
 if TYPE_CHECKING:
-    from duplexio.hub.namespace import Namespace
+    from duplexio.hub.namespace import Namespace, ParentNamespace
 
 __all__ = ["FORMS", "JSON", "EncodedEvent"]
 
@@ -25,7 +25,7 @@ JSON, PARSER_TEXT, PARSER_BINARY = FORMS = range(3)
 
 
 class EncodedEvent:
-    """An event of one namespace.
+    """An event of one namespace; of a parent's, which becomes its children's before anybody gets it.
 
     Attributes:
         form, text, attachments: what travels.
@@ -35,7 +35,7 @@ class EncodedEvent:
 
     def __init__(
         self,
-        namespace: Namespace,
+        namespace: Namespace | ParentNamespace,
         form: int,
         text: bytes,
         attachments: Sequence[bytes],
@@ -48,7 +48,7 @@ class EncodedEvent:
         self._decoded = decoded
 
     @classmethod
-    def of(cls, namespace: Namespace, event: str, args: Sequence[Any]) -> EncodedEvent:
+    def of(cls, namespace: Namespace | ParentNamespace, event: str, args: Sequence[Any]) -> EncodedEvent:
         """Encodes it. Raises EncodeError."""
         parser, data = namespace.hub.parser, [event, *args]
         if parser is None:
@@ -69,6 +69,13 @@ class EncodedEvent:
             return cls.of(namespace, event, args[:-1])
         begin = text.index(b"[")
         return cls(namespace, JSON, text[begin : -len(offset) - 4] + b"]", attachments)
+
+    def of_namespace(self, namespace: Namespace) -> EncodedEvent:
+        """The same event, of another namespace. Raises SocketPacketError, EncodeError."""
+        if self.form == JSON:
+            return EncodedEvent(namespace, JSON, self.text, self.attachments, self._decoded)
+        # The namespace is in it.
+        return EncodedEvent.of(namespace, *self._data())
 
     def check(self) -> None:
         """Raises SocketPacketError where this server could not hand on what came from another, by its form alone."""

@@ -221,19 +221,22 @@ class ChildrenAdapter:
 
     __slots__ = ("_children", "rooms")
 
-    #: No client is in it: there is nothing that another server could have.
     alone = True
 
     def __init__(self, children: Mapping[str, Namespace]) -> None:
-        self._children = list(children.values())
+        """`children`: those there are, at each moment."""
+        self._children = children
         self.rooms = RoomTable(_nowhere)
 
+    def _locals(self) -> list[LocalAdapter]:
+        return [child.local_adapter for child in self._children.values()]
+
     def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
-        for child in self._children:
+        for child in list(self._children.values()):
             child.adapter.broadcast(event, args, targets, flags)
 
     async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
-        waits = (child.adapter.broadcast_with_ack(event, args, targets, flags) for child in self._children)
+        waits = (local.broadcast_with_ack(event, args, targets, flags) for local in self._locals())
         outcomes = await asyncio.gather(*waits, return_exceptions=True)
         answers: list[Any] = []
         late: AckTimeout | None = None
@@ -253,32 +256,56 @@ class ChildrenAdapter:
         return answers
 
     async def fetch_sockets(self, targets: Targets, flags: Flags) -> list[dict[str, Any]]:
-        return [record for child in self._children for record in await child.adapter.fetch_sockets(targets, flags)]
+        return self.records(targets)
 
-    def sockets_join(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
-        names = tuple(rooms)
-        for child in self._children:
-            child.adapter.sockets_join(targets, flags, names)
-
-    def sockets_leave(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
-        names = tuple(rooms)
-        for child in self._children:
-            child.adapter.sockets_leave(targets, flags, names)
-
-    def disconnect_sockets(self, targets: Targets, flags: Flags, close: bool) -> None:
-        for child in self._children:
-            child.adapter.disconnect_sockets(targets, flags, close)
-
-    def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
-        for child in self._children:
-            child.adapter.server_side_emit(event, args)
-
-    async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
-        waits = (child.adapter.server_side_emit_with_ack(event, args, timeout) for child in self._children)
-        return [answer for answers in await asyncio.gather(*waits) for answer in answers]
+    def records(self, targets: Targets) -> list[dict[str, Any]]:
+        """See `LocalAdapter`."""
+        return [record for local in self._locals() for record in local.records(targets)]
 
     async def bring_session(self, pid: str, offset: str | None) -> None:
         """No client is in it."""
+
+    # See `LocalAdapter`: the part in what goes to all servers.
+
+    def has_receivers(self, targets: Targets) -> bool:
+        return any(local.has_receivers(targets) for local in self._locals())
+
+    def deliver(self, encoded: EncodedEvent, targets: Targets, flags: Flags, origin: Origin | None = None) -> None:
+        for child in list(self._children.values()):
+            if child.local_adapter.has_receivers(targets):
+                child.local_adapter.deliver(encoded.of_namespace(child), targets, flags, origin)
+
+    def ask(
+        self,
+        encoded: EncodedEvent,
+        targets: Targets,
+        flags: Flags,
+        timeout: float,
+        one_more: Callable[[], Answered],
+    ) -> None:
+        for child in list(self._children.values()):
+            if child.local_adapter.has_receivers(targets):
+                child.local_adapter.ask(encoded.of_namespace(child), targets, flags, timeout, one_more)
+
+    def sockets_join(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
+        names = tuple(rooms)
+        for local in self._locals():
+            local.sockets_join(targets, flags, names)
+
+    def sockets_leave(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
+        names = tuple(rooms)
+        for local in self._locals():
+            local.sockets_leave(targets, flags, names)
+
+    def disconnect_sockets(self, targets: Targets, flags: Flags, close: bool) -> None:
+        for local in self._locals():
+            local.disconnect_sockets(targets, flags, close)
+
+    def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
+        """Nobody hears it."""
+
+    async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
+        return []
 
 
 def _nowhere(text: str, error: BaseException) -> None:

@@ -12,7 +12,7 @@ from duplexio.engine.identifiers import Identifiers
 from duplexio.engine.server import EngineServer
 from duplexio.errors import ConfigurationError, LimitExceeded
 from duplexio.hub.context import Context
-from duplexio.hub.fanout import Adapter, LocalAdapter
+from duplexio.hub.fanout import Adapter, ChildrenAdapter, LocalAdapter
 from duplexio.hub.functions import is_async, require_plain
 from duplexio.hub.namespace import Namespace, ParentNamespace, TooManyNamespaces
 from duplexio.hub.peer import Peer
@@ -26,6 +26,9 @@ __all__ = ["Hub"]
 #: How a dynamic namespace decides: whether this name, with this `auth`, may exist.
 NamespaceTest = Callable[[str, Auth], bool | Awaitable[bool]]
 
+#: What makes a namespace's adapter, around that of this process.
+MakeAdapter = Callable[[Namespace | ParentNamespace, LocalAdapter | ChildrenAdapter], Adapter]
+
 
 class Hub(Context):
     """The context of every namespace, socket and peer of one server."""
@@ -34,7 +37,8 @@ class Hub(Context):
         super().__init__(options, reporter)
         self.options: Options = options
         self.namespaces: dict[str, Namespace] = {}
-        self.parents: list[ParentNamespace] = []
+        #: In the order in which they are asked.
+        self.parents: dict[str, ParentNamespace] = {}
         self._patterns: list[tuple[re.Pattern[str], ParentNamespace]] = []
         #: Children that were first asked for by name, and not by a client.
         self._by_name: dict[str, Namespace] = {}
@@ -43,16 +47,17 @@ class Hub(Context):
         self.identifiers = Identifiers()
         self._dynamic = 0
         #: What reaches the sockets of a namespace: those of this process, and maybe others.
-        self.make_adapter: Callable[[Namespace, LocalAdapter], Adapter] | None = None
+        self.make_adapter: MakeAdapter | None = None
 
     def start(self, engine: EngineServer) -> None:
         """Binds to the running loop."""
         self.bind(engine.loop, engine.wheel)
 
-    def adapt(self, make_adapter: Callable[[Namespace, LocalAdapter], Adapter]) -> None:
+    def adapt(self, make_adapter: MakeAdapter) -> None:
         """Gives each namespace an adapter around its local one: those that are there, and those that will be."""
         self.make_adapter = make_adapter
-        for namespace in self.namespaces.values():
+        everything: list[Namespace | ParentNamespace] = [*self.namespaces.values(), *self.parents.values()]
+        for namespace in everything:
             namespace.adapter = make_adapter(namespace, namespace.local_adapter)
 
     def owner(self, connection: Connection) -> Peer:
@@ -74,19 +79,28 @@ class Hub(Context):
                 self._check_name(name)
                 namespace = self._made_by_name(name) or self._add(Namespace(name, self, recovery, ordered))
             return namespace
+        test: NamespaceTest
         if isinstance(name, re.Pattern):
-            pattern = name
-            parent = ParentNamespace(self, lambda asked, auth: pattern.search(asked) is not None, recovery, ordered)
+            pattern, what = name, name.pattern
+            test = lambda asked, auth: pattern.search(asked) is not None  # noqa: E731
         elif callable(name):
-            parent = ParentNamespace(self, name, recovery, ordered)
+            test, what = name, f"{getattr(name, '__module__', '')}.{getattr(name, '__qualname__', name)}"
         else:
             raise ConfigurationError(
                 f"of({name!r}): expected a name, a compiled pattern or a function of name and auth"
             )
-        self.parents.append(parent)
+        parent = ParentNamespace(self._parent_name(what), self, test, recovery, ordered)
+        self.parents[parent.name] = parent
         if isinstance(name, re.Pattern):
             self._patterns.append((name, parent))
         return parent
+
+    def _parent_name(self, what: str) -> str:
+        """A name that is no namespace's, for the comma, and is the same in each server that makes the same parents."""
+        number = 1
+        while (name := f"/,{number} {what}") in self.parents:
+            number += 1
+        return name
 
     def _made_by_name(self, name: str) -> Namespace | None:
         parent = next((parent for pattern, parent in self._patterns if pattern.search(name) is not None), None)
@@ -120,7 +134,7 @@ class Hub(Context):
 
         Raises TooManyNamespaces.
         """
-        for parent in list(self.parents):
+        for parent in list(self.parents.values()):
             answer = parent.test(name, auth)
             if inspect.isawaitable(answer):
                 answer = await answer

@@ -14,7 +14,6 @@ from duplexio.hub.operators import BroadcastOperator, RemoteSocket
 from duplexio.hub.recovery import InheritedLog, Log
 from duplexio.hub.rooms import RoomEvent, RoomTable
 from duplexio.hub.targets import Flags, Targets
-from duplexio.hub.values import snapshot
 from duplexio.options import Recovery
 from duplexio.protocol.engine_packet import Message, Outgoing, uncompressed
 from duplexio.protocol.socket_packet import ACK, EVENT, head_of
@@ -363,27 +362,30 @@ class Namespace(Registrations, Broadcasting):
                 return keyed
         return packet
 
-    def _broadcast(self, event: str, args: tuple[Any, ...], targets: Targets, flags: Flags) -> None:
-        hub = self.hub
-        hub.check_event(event)
-        if hub.on_loop():
-            self.adapter.broadcast(event, args, targets, flags)
-        else:
-            hub.check_encodable(args)
-            copied = snapshot(args)
-            hub.call(lambda: self.adapter.broadcast(event, copied, targets, flags))
-
 
 class ParentNamespace(Registrations, Broadcasting):
     """What stands behind all namespaces of a pattern or a function: what is registered here holds for each."""
 
     def __init__(
-        self, hub: Hub, test: Callable[[str, Auth], Any], recovery: Recovery | None = None, ordered: bool = False
+        self,
+        name: str,
+        hub: Hub,
+        test: Callable[[str, Auth], Any],
+        recovery: Recovery | None = None,
+        ordered: bool = False,
     ) -> None:
+        """`name`: by which the servers of a cluster know it."""
         super().__init__(hub, ordered)
+        self.name = name
+        #: Sessions are kept by its children, and packets are theirs.
+        self.log = None
+        self.event_head = b""
         self.test = test
         self.recovery = recovery
         self.children: dict[str, Namespace] = {}
+        #: What reaches the children of this process, as one.
+        self.local_adapter = local = ChildrenAdapter(self.children)
+        self.adapter: Adapter = local if hub.make_adapter is None else hub.make_adapter(self, local)
 
     def _changed(self, event: str) -> None:
         for child in getattr(self, "children", {}).values():
@@ -391,13 +393,3 @@ class ParentNamespace(Registrations, Broadcasting):
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)
-
-    @property
-    def adapter(self) -> Adapter:
-        """What reaches the children there are now, as one."""
-        return ChildrenAdapter(self.children)
-
-    def _broadcast(self, event: str, args: tuple[Any, ...], targets: Targets, flags: Flags) -> None:
-        self.hub.check_event(event)
-        for child in list(self.children.values()):
-            child._broadcast(event, args, targets, flags)

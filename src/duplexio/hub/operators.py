@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from duplexio.hub.handshake import Handshake
 from duplexio.hub.rooms import room_names
 from duplexio.hub.targets import EVERYBODY, PLAIN, Flags, Targets
+from duplexio.hub.values import snapshot
 from duplexio.types import Room, Rooms
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ class Reach(Protocol):
 
     hub: Hub
 
-    @property
-    def adapter(self) -> Adapter: ...
-
-    def _broadcast(self, event: str, args: tuple[Any, ...], targets: Targets, flags: Flags) -> None: ...
+    adapter: Adapter
 
 
 class BroadcastOperator:
@@ -81,7 +79,15 @@ class BroadcastOperator:
 
         Raises ReservedEvent and EncodeError; never for a receiver that is slow or gone.
         """
-        self._namespace._broadcast(event, args, self._targets, self._flags)
+        namespace = self._namespace
+        hub = namespace.hub
+        hub.check_event(event)
+        if hub.on_loop():
+            namespace.adapter.broadcast(event, args, self._targets, self._flags)
+        else:
+            hub.check_encodable(args)
+            copied = snapshot(args)
+            hub.call(lambda: namespace.adapter.broadcast(event, copied, self._targets, self._flags))
 
     def send(self, *args: Any) -> None:
         """Emits `message`."""

@@ -206,19 +206,18 @@ class Log:
         newest = islice(reversed(self._entries), count)
         return [e for e in newest if e.targets.includes(rooms)][::-1]
 
-    def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room], since: float) -> list[Entry]:
+    def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room], since: float, left_at: float) -> list[Entry]:
         """What a server that has seen so many events of each other one has not got, of those for these rooms.
 
-        Of a server that it did not know, nothing: nobody can tell what of that is older than the session. Nor of what
-        came before `since`, which spares looking through all of it.
+        Of a server that it did not know, what came after the client had left it: what is older may be older than the
+        session. Nothing of what came before `since`, which spares looking through all of it.
         """
         newest = takewhile(lambda entry: entry.at >= since, reversed(self._entries))
         return [
             e
             for e in newest
             if e.origin is not None
-            and e.origin[0] in seen
-            and e.origin[1] > seen[e.origin[0]]
+            and (e.origin[1] > seen[e.origin[0]] if e.origin[0] in seen else e.at >= left_at)
             and e.targets.includes(rooms)
         ][::-1]
 

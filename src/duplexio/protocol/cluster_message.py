@@ -8,7 +8,7 @@ An event travels as the text its receivers get, with its attachments: who has no
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -167,18 +167,35 @@ class Recover(msgspec.Struct, frozen=True, array_like=True, tag=12):
     offset: str | None
 
 
-#: An event on the way: its origin, by which all servers know it, or None, and its form, text and attachments.
-CarriedEvent: TypeAlias = tuple[tuple[str, Count] | None, int, bytes, list[bytes]]
+class CarriedEvent(NamedTuple):
+    """An event on the way to another server.
+
+    Attributes:
+        origin: by which all servers know it; None: they do not.
+        age: how many seconds ago it came.
+    """
+
+    origin: tuple[str, Count] | None
+    age: float
+    form: int
+    text: bytes
+    attachments: list[bytes]
 
 
 class MovedSession(msgspec.Struct, frozen=True):
-    """A session that goes to another server: how many events of each server it had seen, and how many seconds ago."""
+    """A session that goes to another server.
+
+    Attributes:
+        seen, age: how many events of each server are in it at the most, and since how many seconds.
+        away: for how many seconds its client has been.
+    """
 
     sid: str
     rooms: list[str]
     data: Any
     seen: dict[str, Count]
     age: float
+    away: float = 0.0
 
 
 class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):

@@ -72,7 +72,7 @@ class WebSocketBridge(FrameStream):
         """This worker ends, and the WebSocket with it."""
         if self._transport is not None:
             self._transport.close()
-        self._tell_lost("transport close", "the worker that held the connection has ended", "")
+        self._tell_lost("server shutting down", "the worker that held the connection has ended", "")
 
     # The WebSocket: see `engine.transport.Sink`.
 

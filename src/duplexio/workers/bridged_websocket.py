@@ -132,8 +132,16 @@ class BridgedWebSocket(FrameStream):
         words = [word.decode("utf-8", "replace") for word in unpack(payload)]
         if len(words) != 3 or words[0] not in _REASONS or words[2] not in _CAUSES:
             raise RelayError("no reason for the end of a WebSocket")
-        self._end_with(_REASONS[words[0]], words[1], words[2])
+        reason = _REASONS[words[0]]
+        if reason == "server shutting down":
+            self._end_with_holder(words[1])
+        else:
+            self._end_with(reason, words[1], words[2])
         self.finish()
+
+    def _end_with_holder(self, details: str) -> None:
+        """Where all workers end at once, it is the same end, whoever is the first."""
+        self._end_with("server shutting down" if self.engine.closing else "transport close", details)
 
     def _end_with(self, reason: CloseReason, details: str, cause: str = "") -> None:
         self.writable = False
@@ -152,4 +160,4 @@ class BridgedWebSocket(FrameStream):
     def ended(self) -> None:
         self._told_ended(self)
         if self.sink is not NOBODY:
-            self._end_with("transport close", "the worker that held the connection has ended")
+            self._end_with_holder("the worker that held the connection has ended")

@@ -76,7 +76,7 @@ export const acks = {
     socket.emit("nothing");
     assert.deepEqual(await ctx.notes("ack wanted told"), [false]);
     await sleep(60);
-    await fence(socket);
+    await request(socket, "fence");
     assert.deepEqual(packets, [3]); // the fence's own
   },
 

@@ -50,7 +50,8 @@ def prepare(stage: Stage) -> None:
 
     @leaving.on("who is here")
     async def who_is_here(socket: Socket) -> list[str]:
-        return sorted(leaving.sockets)
+        everywhere = await leaving.fetch_sockets()
+        return sorted({*leaving.sockets, *(each.id for each in everywhere)})
 
     unwelcome = stage.of("/leaving-at-once")
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 
-import { collect, fence, next, opened, range, refused, request, sleep } from "../context.mjs";
+import { collect, fence, next, opened, processes, range, refused, request, sleep } from "../context.mjs";
 
 export const namespaces = {
   async unknown_namespace_is_refused(ctx) {
@@ -87,12 +87,13 @@ export const namespaces = {
     const first = await ctx.connect("/numbered-301");
     const second = await ctx.connect("/numbered-301");
     await fence(first, second);
-    const names = await ctx.notes("new_namespace");
-    assert.equal(names.filter((name) => name === "/numbered-301").length, 1);
+    const notes = await ctx.notes("new_namespace");
+    const where = notes.filter(([name]) => name === "/numbered-301").map(([, process]) => process);
+    assert.deepEqual(where.sort(), [...new Set(await processes(first, second))].sort());
   },
 
   async empty_children_are_cleaned_up(ctx) {
-    const announced = async () => (await ctx.notes("new_namespace")).filter((name) => name === "/fleeting-1").length;
+    const announced = async () => (await ctx.notes("new_namespace")).filter(([name]) => name === "/fleeting-1").length;
     const first = await ctx.connect("/fleeting-1");
     const second = await ctx.connect("/fleeting-1");
     await fence(first, second);

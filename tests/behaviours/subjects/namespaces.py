@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from typing import Any
 
@@ -16,7 +17,7 @@ def prepare(stage: Stage) -> None:
 
     @io.on("new_namespace")
     def new_namespace(namespace: Namespace) -> None:
-        stage.note("new_namespace", namespace.name)
+        stage.note("new_namespace", [namespace.name, os.getpid()])
 
     # In front of the pattern: behind it, it would be one of its children.
     fixed = stage.of("/numbered-7")
@@ -86,7 +87,3 @@ def prepare(stage: Stage) -> None:
     @crowd.on("say")
     async def say(socket: Socket, text: str) -> None:
         socket.nsp.emit("said", socket.nsp.name, text)
-
-    @stage.task("names in the table of namespaces")
-    async def sockets_of(name: str) -> list[str]:
-        return sorted(io.of(name).sockets)

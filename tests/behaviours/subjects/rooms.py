@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from duplexio import Socket
@@ -82,10 +83,11 @@ def prepare(stage: Stage) -> None:
     async def leave_events(socket: Socket, room: str) -> None:
         socket.leave(room)
 
-    events.on_room("create", lambda room: stage.note("room events", ["create", room]))
-    events.on_room("delete", lambda room: stage.note("room events", ["delete", room]))
-    events.on_room("join", lambda room, id: stage.note("room events", ["join", room, id]))
-    events.on_room("leave", lambda room, id: stage.note("room events", ["leave", room, id]))
+    process = os.getpid()
+    events.on_room("create", lambda room: stage.note("room events", [process, "create", room]))
+    events.on_room("delete", lambda room: stage.note("room events", [process, "delete", room]))
+    events.on_room("join", lambda room, id: stage.note("room events", [process, "join", room, id]))
+    events.on_room("leave", lambda room, id: stage.note("room events", [process, "leave", room, id]))
 
     profiled = stage.of("/", "profiled")
 

@@ -194,4 +194,21 @@ export const transports = {
     assert.notEqual(socket.id, id);
     await fence(socket);
   },
+
+  // In the cells of several workers, or nothing else here has been through two of them.
+  async requests_are_answered_by_whichever_worker_they_meet(ctx) {
+    const several = ctx.hosting.endsWith("workers");
+    const expected = [several && ctx.firstTransport === "polling", several && ctx.transport === "upgrade"];
+    const polled = async () => (await ctx.ask("polls that another worker answered")) > 0;
+    const moved = async () => (await ctx.ask("upgrades that went to another worker")) > 0;
+    let seen;
+    do {
+      const sockets = await ctx.connectMany(8, "/transports");
+      await Promise.all(sockets.map((socket) => ctx.settled(socket)));
+      await fence(...sockets);
+      for (const socket of sockets) socket.disconnect();
+      seen = [await polled(), await moved()];
+    } while (seen.some((happened, index) => expected[index] && !happened));
+    assert.deepEqual(seen, expected);
+  },
 };

@@ -58,6 +58,15 @@ def prepare(stage: Stage) -> None:
         socket.emit("echoed", index)
         return index
 
+    @stage.task("polls that another worker answered")
+    async def relayed() -> int:
+        return stage.main.counts.snapshot().get("relayed_requests", 0)
+
+    @stage.task("upgrades that went to another worker")
+    async def moved() -> int:
+        counts = stage.main.counts.snapshot()
+        return counts.get("passed_websockets", 0) + counts.get("relayed_websockets", 0)
+
     for server in ("heartbeat", "no_upgrades", "polling_only", "websocket_only", "small"):
         namespace = stage.of("/", server)
 
