@@ -14,11 +14,12 @@ import socket
 from pathlib import Path
 
 from duplexio.adapters.bus import BusHealth, BusLimits, Receiver
-from duplexio.adapters.unix_files import check_directory, inode, is_ours, listens, remove
+from duplexio.adapters.unix_files import check_directory, inode, listens, remove
 from duplexio.adapters.unix_frames import READ_BYTES, frame
 from duplexio.adapters.unix_links import TAG, In, Out
 from duplexio.errors import ConfigurationError
 from duplexio.observe import Reporter
+from duplexio.unix_owner import is_ours
 
 __all__ = ["UnixBus"]
 
