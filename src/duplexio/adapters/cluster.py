@@ -18,7 +18,7 @@ from duplexio.adapters.estate import estate_of, inherit
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.nodes import Nodes
 from duplexio.adapters.session_transfer import give_session
-from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, ProtocolError
+from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, MessageTooLarge, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import LocalAdapter
 from duplexio.hub.targets import Flags, Targets
@@ -258,9 +258,33 @@ class Cluster:
         """Whether there is nobody to send to."""
         return not self.is_open or self.bus.alone
 
+    @property
+    def max_message(self) -> int:
+        """How many bytes a message to other servers may have."""
+        return self._limits.max_message
+
     def publish(self, record: Record, to: str = "") -> bool:
-        """Sends a record to all others, or to one. Raises EncodeError; False: not everybody gets it."""
+        """Sends a record of the cluster's own to all others, or to one.
+
+        Raises EncodeError; False: not everybody gets it. One that is too large is counted, by the bus.
+        """
         return self.is_open and self.bus.publish(CHANNEL, cluster_message.encode(record), to)
+
+    def encoded(self, record: Record, spare: int = 0) -> bytes:
+        """The message of a record that a user's call makes, who is to hear of it: raises EncodeError, MessageTooLarge.
+
+        It does so whether or not another server is there just now. `spare`: bytes that have to stay free.
+        """
+        message = cluster_message.encode(record)
+        size = len(message) + spare
+        if size > self._limits.max_message:
+            raise MessageTooLarge(size, self._limits.max_message)
+        return message
+
+    def send(self, message: bytes) -> None:
+        """Sends what `encoded` gave to all others."""
+        if self.is_open:
+            self.bus.publish(CHANNEL, message)
 
     @property
     def next_number(self) -> int:
@@ -299,11 +323,17 @@ class Cluster:
         await asyncio.shield(task)
 
     def ask(self, record: Ask | Fetch | ServerEvent | Recover, answers: Gathering) -> None:
-        """Sends a request. Raises EncodeError. One that is too large reaches nobody, and nobody is waited for."""
-        message = cluster_message.encode(record)
-        if not self.bus.publish(CHANNEL, message) and len(message) > self._limits.max_message:
-            for node in self.nodes.names:
-                answers.gave_up(node)
+        """Sends a request. Raises EncodeError and MessageTooLarge: see `encoded`.
+
+        A `Recover` never is: what a client may name in it is shorter than the least that `max_bus_message` can be.
+        """
+        message = self.encoded(record)
+        if not self.alone:
+            self.send(message)
+            return
+        # The bus knows it before heartbeats tell.
+        for node in self.nodes.names:
+            answers.gave_up(node)
 
     def _reply_to(self, node: str, request: int, expected: int, values: list[Any], failed: int) -> None:
         """Answers, in as many messages as they need."""

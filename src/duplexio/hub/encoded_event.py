@@ -70,6 +70,11 @@ class EncodedEvent:
         begin = text.index(b"[")
         return cls(namespace, JSON, text[begin : -len(offset) - 4] + b"]", attachments)
 
+    @property
+    def size(self) -> int:
+        """Bytes of what travels."""
+        return len(self.text) + sum(map(len, self.attachments))
+
     def check(self) -> None:
         """Raises SocketPacketError where this server could not hand on what came from another, by its form alone."""
         hub = self._namespace.hub

@@ -10,7 +10,7 @@ from duplexio.errors import ConfigurationError
 from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, check_event_name, make_handler
 from duplexio.hub.fanout import Adapter, ChildrenAdapter, LocalAdapter
 from duplexio.hub.functions import require_arguments
-from duplexio.hub.operators import BroadcastOperator, RemoteSocket
+from duplexio.hub.operators import BroadcastOperator, Reach, RemoteSocket
 from duplexio.hub.recovery import InheritedLog, Log
 from duplexio.hub.rooms import RoomEvent, RoomTable
 from duplexio.hub.targets import Flags, Targets
@@ -189,6 +189,16 @@ class Broadcasting:
         """Disconnects every socket."""
         self._operator().disconnect_sockets(close)
 
+    def _broadcast(self: Reach, event: str, args: tuple[Any, ...], targets: Targets, flags: Flags) -> None:
+        hub = self.hub
+        hub.check_event(event)
+        if hub.on_loop():
+            self.adapter.broadcast(event, args, targets, flags)
+        else:
+            self.adapter.check(event, args, targets, flags)
+            copied = snapshot(args)
+            hub.call(lambda: self.adapter.broadcast(event, copied, targets, flags))
+
 
 class Namespace(Registrations, Broadcasting):
     """A namespace: handlers, middlewares, and the sockets that are in it.
@@ -272,7 +282,7 @@ class Namespace(Registrations, Broadcasting):
     def server_side_emit(self, event: str, *args: Any) -> None:
         """Sends an event to the other servers; their `on_server` hears it."""
         self.hub.check_event(event)
-        self.hub.call(lambda: self.adapter.server_side_emit(event, args))
+        self.adapter.server_side_emit(event, args)
 
     async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
         """The same, and the first argument of each server's answer; none where this server is the only one."""
@@ -363,16 +373,6 @@ class Namespace(Registrations, Broadcasting):
                 return keyed
         return packet
 
-    def _broadcast(self, event: str, args: tuple[Any, ...], targets: Targets, flags: Flags) -> None:
-        hub = self.hub
-        hub.check_event(event)
-        if hub.on_loop():
-            self.adapter.broadcast(event, args, targets, flags)
-        else:
-            hub.check_encodable(args)
-            copied = snapshot(args)
-            hub.call(lambda: self.adapter.broadcast(event, copied, targets, flags))
-
 
 class ParentNamespace(Registrations, Broadcasting):
     """What stands behind all namespaces of a pattern or a function: what is registered here holds for each."""
@@ -396,8 +396,3 @@ class ParentNamespace(Registrations, Broadcasting):
     def adapter(self) -> Adapter:
         """What reaches the children there are now, as one."""
         return ChildrenAdapter(self.children)
-
-    def _broadcast(self, event: str, args: tuple[Any, ...], targets: Targets, flags: Flags) -> None:
-        self.hub.check_event(event)
-        for child in list(self.children.values()):
-            child._broadcast(event, args, targets, flags)
