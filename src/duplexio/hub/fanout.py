@@ -243,13 +243,16 @@ class LocalAdapter:
 class ChildrenAdapter:
     """See `Adapter`: all children of a parent namespace, for what one call on the parent is to reach."""
 
-    __slots__ = ("_children", "rooms")
+    __slots__ = ("_children", "_servers", "rooms")
 
     #: No client is in it: there is nothing that another server could have.
     alone = True
 
-    def __init__(self, children: Mapping[str, Namespace]) -> None:
+    def __init__(self, children: Mapping[str, Namespace], servers: Adapter) -> None:
+        """`servers`: the adapter of another namespace, for what goes to servers and not to sockets: however many
+        children there are here, it goes to each server once."""
         self._children = list(children.values())
+        self._servers = servers
         self.rooms = RoomTable(_nowhere)
 
     def check(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
@@ -303,12 +306,10 @@ class ChildrenAdapter:
             child.adapter.disconnect_sockets(targets, flags, close)
 
     def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
-        for child in self._children:
-            child.adapter.server_side_emit(event, args)
+        self._servers.server_side_emit(event, args)
 
     async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
-        waits = (child.adapter.server_side_emit_with_ack(event, args, timeout) for child in self._children)
-        return [answer for answers in await asyncio.gather(*waits) for answer in answers]
+        return await self._servers.server_side_emit_with_ack(event, args, timeout)
 
     async def bring_session(self, pid: str, offset: str | None) -> None:
         """No client is in it."""

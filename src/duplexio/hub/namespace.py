@@ -189,6 +189,17 @@ class Broadcasting:
         """Disconnects every socket."""
         self._operator().disconnect_sockets(close)
 
+    def server_side_emit(self: Reach, event: str, *args: Any) -> None:
+        """Sends an event to the other servers; their `on_server` hears it, once each. See `BroadcastOperator.emit`."""
+        self.hub.check_event(event)
+        self.adapter.server_side_emit(event, args)
+
+    async def server_side_emit_with_ack(self: Reach, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """The same, and the first argument of each server's answer; none where this server is the only one."""
+        self.hub.check_event(event)
+        seconds = self.hub.options.ack_timeout if timeout is None else timeout
+        return await self.adapter.server_side_emit_with_ack(event, args, seconds)
+
     def _broadcast(self: Reach, event: str, args: tuple[Any, ...], targets: Targets, flags: Flags) -> None:
         hub = self.hub
         hub.check_event(event)
@@ -278,17 +289,6 @@ class Namespace(Registrations, Broadcasting):
             return lambda function: self.on_room(event, function)
         self.adapter.rooms.on(event, listener)
         return listener
-
-    def server_side_emit(self, event: str, *args: Any) -> None:
-        """Sends an event to the other servers; their `on_server` hears it."""
-        self.hub.check_event(event)
-        self.adapter.server_side_emit(event, args)
-
-    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
-        """The same, and the first argument of each server's answer; none where this server is the only one."""
-        self.hub.check_event(event)
-        seconds = self.hub.options.ack_timeout if timeout is None else timeout
-        return await self.adapter.server_side_emit_with_ack(event, args, seconds)
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)
@@ -395,4 +395,4 @@ class ParentNamespace(Registrations, Broadcasting):
     @property
     def adapter(self) -> Adapter:
         """What reaches the children there are now, as one."""
-        return ChildrenAdapter(self.children)
+        return ChildrenAdapter(self.children, self.hub.namespaces["/"].adapter)
