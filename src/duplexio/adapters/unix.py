@@ -76,7 +76,6 @@ class UnixBus:
         self._ungreeted: dict[In, float] = {}
         self._incoming: dict[str, In] = {}
         self._unflushed: list[Out] = []
-        self._waiters: list[asyncio.Future[None]] = []
         self._dropped = 0
         self._dropped_at = 0.0
         self._dropped_for = ""
@@ -327,19 +326,15 @@ class UnixBus:
     def _queued(self) -> int:
         return sum(peer.writer.queued for peer in self._peers.values())
 
-    def _emptied(self) -> None:
-        if self._waiters and not self._queued:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-
-    async def drain(self) -> None:
+    async def drain(self, to: str = "") -> None:
         """See `Bus.drain`."""
-        if self._queued:
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
+        waiting = [peer.writer.drained() for node, peer in self._peers.items() if not to or node == to]
+        try:
+            for future in waiting:
+                await future
+        finally:
+            for future in waiting:
+                future.cancel()
 
     # Ending.
 
@@ -368,7 +363,6 @@ class UnixBus:
             self._peers.clear()
             self._incoming.clear()
             self._ungreeted.clear()
-            self._emptied()
             self._node = ""
 
     def abandon(self) -> None:
@@ -384,7 +378,7 @@ class UnixBus:
             sock.close()
         for table in (self._opened, self._peers, self._incoming, self._ungreeted):
             table.clear()
-        self._unflushed, self._waiters = [], []
+        self._unflushed = []
         self._node = ""
 
     def _links(self) -> list[In]:
