@@ -179,12 +179,56 @@ async def test_nobody_to_leave_it_to_and_nothing_to_leave() -> None:
 
 
 async def test_an_heir_that_stands_still_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 0.1)
     async with three() as (_, buses, (first, _second, _third)):
         reader = Reader()
         await reader.connect(first)
         buses[1].reading = buses[2].reading = False
         await asyncio.wait_for(first.close(), 20)
+
+
+async def test_another_one_that_stands_still_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever of the two is asked first: the one that reads gets all, and who closes is done at once."""
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 1000.0)
+    monkeypatch.setattr("duplexio.adapters.leaving.SLOW_SECONDS", 0.1)
+    for still in 1, 2:
+        async with three() as (_, buses, servers):
+            first, other = servers[0], servers[3 - still]
+            reader = Reader()
+            await reader.connect(first)
+            buses[still].reading = False
+            first.emit("e", 1)
+            await turns()
+            await asyncio.wait_for(first.close(), 20)
+            await until(lambda other=other: other.of("/").inherited)  # type: ignore[misc]
+            reader.client.take()
+            assert await reader.connect(other)
+            assert reader.events == [["e", 1]]
+            buses[still].reading = True
+    assert "could be left" not in caplog.text
+
+
+async def test_an_heir_that_stands_still_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 1000.0)
+    async with three() as (_, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        buses[1].reading = buses[2].reading = False
+        closing = asyncio.ensure_future(first.close())
+        leaving = first._cluster._leaving  # type: ignore[union-attr]
+        await until(lambda: leaving.heir)
+        still, quick = (1, 2) if leaving.heir == buses[1].node else (2, 1)
+        await until(lambda: leaving.heir == buses[quick].node)
+        # It gets all of it anew.
+        buses[quick].reading = True
+        await asyncio.wait_for(closing, 20)
+        heir = (second, third)[quick - 1]
+        await until(lambda: heir.of("/").inherited)
+        buses[still].reading = True
+        reader.client.take()
+        assert await reader.connect(heir)
 
 
 async def test_it_does_not_stay_for_ever() -> None:
@@ -274,11 +318,11 @@ async def test_an_heir_that_closes_is_not_waited_for_and_another_one_is_found() 
         closing = asyncio.ensure_future(first.close())
         cluster = first._cluster
         assert cluster is not None
-        await until(lambda: cluster._leaving is not None)
-        heir, other = (second, third) if cluster._heir == buses[1].node else (third, second)
+        await until(lambda: cluster._leaving.heir)
+        heir, other = (second, third) if cluster._leaving.heir == buses[1].node else (third, second)
         assert heir._cluster is not None
         heir._cluster.begin_closing()
-        await until(lambda: cluster._heir == buses[[second, third].index(other) + 1].node)
+        await until(lambda: cluster._leaving.heir == buses[[second, third].index(other) + 1].node)
         buses[1].reading = buses[2].reading = True
         await closing
         await until(lambda: other.of("/").inherited)
@@ -289,7 +333,7 @@ async def test_an_heir_that_closes_is_not_waited_for_and_another_one_is_found() 
 
 async def test_all_close_at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody is left to leave anything to, and nobody waits for it."""
-    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 1000.0)
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 1000.0)
     async with three() as (_, buses, servers):
         for io in servers:
             await Reader().connect(io)
@@ -340,7 +384,7 @@ async def test_a_close_that_is_cancelled_closes_the_bus() -> None:
         await Reader().connect(first)
         buses[1].reading = buses[2].reading = False
         closing = asyncio.ensure_future(first.close())
-        await until(lambda: first._cluster._leaving is not None)  # type: ignore[union-attr]
+        await until(lambda: first._cluster._leaving.heir)  # type: ignore[union-attr]
         closing.cancel()
         await asyncio.wait((closing,))
         assert closing.cancelled()

@@ -91,8 +91,12 @@ class Bus(Protocol):
         exceed a receiver's `max_queue` (the others get it), or the bus is not open. Also for a `to` that is not there.
         """
 
-    async def drain(self) -> None:
+    async def drain(self, to: str = "") -> None:
         """Waits until what was published so far has left this process, or cannot any more.
+
+        With `to`, what that node is to get of it, whether it alone or all others are: who waits for one that reads
+        does not wait for another that stands still. A driver whose receivers have one queue waits for that. One that
+        is not there is nothing to wait for.
 
         There is no limit to how long a receiver takes: use a timeout. Cancelling it only stops the waiting.
         """

@@ -8,6 +8,7 @@ All of it is stored anew under the offsets of the new server, for this client al
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,7 @@ def in_order(missed: list[CarriedEvent], unseen: list[CarriedEvent]) -> list[Car
 
     Between two servers no order is promised. Who speaks to one after the other expects it all the same.
     """
+    missed, unseen = _falling(missed), _falling(unseen)
     # Whose what was stored for this client alone once was, nobody knows any more: anybody's.
     youngest: dict[str | None, float] = {event.origin and event.origin[0]: event.age for event in missed}
     last = youngest.get(None, math.inf)
@@ -117,6 +119,12 @@ def in_order(missed: list[CarriedEvent], unseen: list[CarriedEvent]) -> list[Car
         if event.origin is not None
     ]
     return sorted([*missed, *behind], key=lambda event: event.age, reverse=True)
+
+
+def _falling(events: list[CarriedEvent]) -> list[CarriedEvent]:
+    """Their order is that of their log. Ages that have been carried in several messages say so only roughly."""
+    ages = itertools.accumulate((event.age for event in events), min)
+    return [event._replace(age=age) for event, age in zip(events, ages, strict=True)]
 
 
 class SessionSearch:
