@@ -106,9 +106,9 @@ class Reporter:
         self._observer.count("handler_errors")
         self._logger.error(text, exc_info=error)
 
-    def note(self, text: str) -> None:
-        """What is worth knowing, and nobody's fault."""
-        self._logger.info("%s", one_line(text))
+    def note(self, text: str, quietly: bool = False) -> None:
+        """What is worth knowing, and nobody's fault; at debug level where it is `quietly`."""
+        self._logger.log(logging.DEBUG if quietly else logging.INFO, "%s", one_line(text))
 
     def warning(self, text: str) -> None:
         self._logger.warning(text)

@@ -283,7 +283,8 @@ class Server(Broadcasting):
             return
         if self._cluster is None or self._workers_bus is not None:
             self._workers_bus = UnixBus(self._neighbourhood.folder, self._neighbourhood.tag)
-            self._cluster = Cluster(self._workers_bus, self._options)
+            # Who starts the workers tells of them: here, each would tell of each.
+            self._cluster = Cluster(self._workers_bus, self._options, quiet=not self._identity.named)
             self._hub.adapt(self._cluster.adapter)
 
     def _told_to_end(self) -> None:
