@@ -76,8 +76,11 @@ class LocalAdapter:
     def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
         namespace = self._namespace
         sockets = self._select(targets)
-        if not sockets and namespace.log is None:
-            return
+        if not sockets:
+            if not namespace.hub.thread:
+                namespace.hub.reporter.before_the_start(event)
+            if namespace.log is None:
+                return
         message = _shared(namespace._encode_event(event, args, targets, flags))
         for socket in sockets:
             if socket._special or flags.volatile:
