@@ -132,6 +132,78 @@ async def test_what_one_says_that_has_come_meanwhile(back_to: str) -> None:
             assert reader.events == [["e", 0], ["e", 1], ["e", 2]]
 
 
+async def test_the_one_that_takes_it_is_younger_than_what_was_missed() -> None:
+    """The heir tells what has come to it since, of servers that the one which has closed never knew, too."""
+    cluster = MemoryCluster()
+    reader = Reader()
+    async with another(cluster) as first, another(cluster) as heir:
+        await reader.connect(first)
+        reader.socket(first).join("room")
+        first.emit("e", 0)
+        await reader.drop()
+        await left_by(first, heir)
+        heir.to("room").emit("e", 1)
+        heir.to("other").emit("e", 2)
+        async with another(cluster) as stranger:
+            stranger.to("room").emit("e", 3)
+            await turns()
+            async with another(cluster) as youngest:
+                heir.to("room").emit("e", 4)
+                await turns()
+                assert await reader.connect(youngest)
+                assert [event[1] for event in reader.events] == [0, 1, 3, 4]
+                # Nobody has it any more.
+                assert not any(left.log.sessions for left in heir.of("/").inherited)
+
+
+async def test_the_next_heir_is_younger_than_what_was_missed() -> None:
+    """What is left once more is left with what has come since."""
+    cluster = MemoryCluster()
+    reader, present = Reader(), Reader()
+    async with another(cluster) as first, another(cluster) as heir:
+        await reader.connect(first)
+        first.emit("e", 0)
+        await reader.drop()
+        await left_by(first, heir)
+        heir.emit("e", 1)
+        async with another(cluster) as stranger:
+            stranger.emit("e", 2)
+            await turns()
+            await stranger.close()
+        async with another(cluster) as youngest:
+            await present.connect(youngest)
+            await left_by(heir, youngest)
+            youngest.emit("e", 3)
+            assert await reader.connect(youngest)
+            assert [event[1] for event in reader.events] == [0, 1, 2, 3]
+            present.read()
+            assert [event[1] for event in present.events] == [3]
+
+
+async def test_left_by_two_of_whom_one_has_got_more() -> None:
+    """Each copy is whole in itself: nothing is sent twice, and the session goes on once."""
+    async with three() as (_, _buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        first.emit("e", 0)
+        await reader.drop()
+        first.emit("e", 1)
+        await turns()
+        for record in list(estate_of(first._main, first._cluster.seen, 10_000)):  # type: ignore[union-attr]
+            inherit(second._main, record)
+            inherit(third._main, record)
+        first.engine.connections.clear()
+        first._main.log.sessions.clear()  # type: ignore[union-attr]
+        second.emit("e", 2)
+        await turns()
+        for record in estate_of(second._main, second._cluster.seen, 10_000):  # type: ignore[union-attr]
+            inherit(third._main, record)
+        assert len(third._main.inherited) == 2
+        assert await reader.connect(third)
+        assert [event[1] for event in reader.events] == [0, 1, 2]
+        assert not any(left.log.sessions for left in third._main.inherited)
+
+
 async def test_in_several_messages() -> None:
     async with three(max_bus_message=20_000) as (_, _buses, (first, second, third)):
         readers = [Reader() for _ in range(230)]
@@ -289,7 +361,7 @@ async def test_with_a_gap_it_is_worth_nothing() -> None:
             inherit(namespace, Inherit("/", "epoch", 4, {}, [session], []))
         assert not namespace.inherited[0].log.sessions
         inherit(namespace, Inherit("/", "whole", 2, {}, [session], packets[:2]))
-        (given, *missed) = give_inherited(namespace, "pid", None)
+        (given, *missed) = give_inherited(namespace, "pid", None, {})
         assert given.sid == "sid"
         assert len(missed) == 2
 

@@ -196,6 +196,21 @@ async def test_closed_and_opened_again() -> None:
             await until(lambda: first.health()["bus"]["servers"] == 0)
 
 
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        ("redis://:secret@127.0.0.1:6379", "such as UnixBus .* not an object of type str, which has no start, publish"),
+        (UnixBus, r"expected a bus, this is its class: UnixBus\(\.\.\.\)"),
+        (Server(), "not an object of type Server, which has no start, publish, drain$"),
+    ],
+)
+def test_what_is_no_bus(adapter: Any, said: str) -> None:
+    """At once, and not in the worker that starts."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        Server(adapter=adapter)
+    assert "secret" not in str(caught.value)
+
+
 async def test_given_later() -> None:
     cluster = MemoryCluster()
     io = Server(handle_signals=False, drain_seconds=0.0)

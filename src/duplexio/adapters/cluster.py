@@ -80,8 +80,11 @@ class ClusterOptions(Protocol):
 class Cluster:
     """Of one server. It is the receiver of its bus: see `adapters.bus.Receiver`."""
 
-    def __init__(self, bus: Bus, options: ClusterOptions) -> None:
-        """Raises ConfigurationError for options that do not go together."""
+    def __init__(self, bus: Bus, options: ClusterOptions, quiet: bool = False) -> None:
+        """`quiet`: who comes and goes is told at debug level, as somebody else tells of it.
+
+        Raises ConfigurationError for options that do not go together.
+        """
         if options.heartbeat_timeout <= options.heartbeat_interval:
             raise ConfigurationError(
                 f"heartbeat_timeout={options.heartbeat_timeout:g}: expected more than heartbeat_interval="
@@ -91,6 +94,7 @@ class Cluster:
         self.share_handshake = options.share_handshake
         self.nodes = Nodes(options.heartbeat_interval, options.heartbeat_timeout, self._came, self._went)
         self._interval = options.heartbeat_interval
+        self._quiet = quiet
         self._limits = BusLimits(options.max_bus_message, options.max_bus_queue)
         self._hub: Hub
         self._loop: asyncio.AbstractEventLoop
@@ -345,11 +349,12 @@ class Cluster:
             self._hub.reporter.failure("a message of another server could not be handled", error)
 
     def _came(self, node: str) -> None:
-        self._hub.reporter.note(f"the server {node} has come; others now: {len(self.nodes)}")
+        self._hub.reporter.note(f"the server {node} has come; others now: {len(self.nodes)}", self._quiet)
 
     def _went(self, node: str, reason: str) -> None:
         if self.is_open:
-            self._hub.reporter.note(f"the server {node} has gone: {reason}; others now: {len(self.nodes)}")
+            text = f"the server {node} has gone: {reason}; others now: {len(self.nodes)}"
+            self._hub.reporter.note(text, self._quiet)
             self._changed_at = self._loop.time()
         self._closing_nodes.discard(node)
         self._leaving.goes(node)

@@ -252,7 +252,7 @@ class ClusterAdapter:
             namespace.hub.reporter.fault("bus_garbage", namespace.name, f"a session that cannot be: {error}")
 
     async def _find_session(self, namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
-        found = give_inherited(namespace, pid, offset)
+        found = give_inherited(namespace, pid, offset, self._cluster.seen)
         if found or self._cluster.alone:
             return found
         search = SessionSearch(namespace.hub.loop, self._cluster.nodes.names)

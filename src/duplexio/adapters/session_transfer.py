@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from duplexio.errors import EncodeError, SocketPacketError
 from duplexio.hub.encoded_event import EncodedEvent
-from duplexio.hub.recovery import Entry, Log, Session
+from duplexio.hub.recovery import LAG_SECONDS, Entry, InheritedLog, Log, Session
 from duplexio.hub.targets import Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import CarriedEvent, MovedSession
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from duplexio.hub.namespace import Namespace
 
 __all__ = ["SessionSearch", "give_inherited", "give_session", "in_order", "take_session"]
-
-#: How far behind another server may be: one that was for longer was not heard of, and not asked.
-LAG_SECONDS = 30.0
 
 
 def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
@@ -40,20 +37,21 @@ def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mappi
     if stale is not None:
         # The client noticed the break before this server did: who has the secret is the one who left.
         stale.conn.end("transport close", "the client came back to another server")
-    return _give(namespace, namespace.log, pid, offset, seen, 0.0) or give_inherited(namespace, pid, offset)
+    return _give(namespace, namespace.log, pid, offset, seen, None) or give_inherited(namespace, pid, offset, seen)
 
 
-def give_inherited(namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
-    """The same of a session that a server which has closed left to this one."""
-    now = namespace.hub.loop.time()
-    for inherited in namespace.inherited:
-        if given := _give(namespace, inherited.log, pid, offset, inherited.seen, now - inherited.at):
+def give_inherited(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
+    """The same of a session that a server which has closed left to this one, with what has come since."""
+    for left in namespace.inherited:
+        if given := _give(namespace, left.log, pid, offset, left.seen_with(seen), left):
+            for other in namespace.inherited:
+                other.log.sessions.pop(pid, None)
             return given
     return []
 
 
 def _give(
-    namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], age: float
+    namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], left: InheritedLog | None
 ) -> list[Any]:
     now = namespace.hub.loop.time()
     restored = log.restore(pid, offset, now)
@@ -62,8 +60,13 @@ def _give(
     session = restored.session
     try:
         rooms, data = cluster_message.plain([list(session.rooms), session.data])
-        first = MovedSession(session.sid, rooms, data, dict(seen), age, now - session.left_at)
+        first = MovedSession(session.sid, rooms, data, dict(seen), now - session.left_at)
         missed = [_carried(namespace, log, entry, now) for entry in log.missed_entries(restored.after, session.rooms)]
+        own = namespace.log
+        if left is not None and own is not None:
+            # Here, and not by whoever takes it: that one may have started after it came.
+            later = left.later_in(own, session.rooms, session.left_at)
+            missed = in_order(missed, [_carried(namespace, own, entry, now) for entry in later])
     except (EncodeError, SocketPacketError) as error:
         log.keep(pid, session)
         namespace.hub.reporter.fault("data_not_shared", "session", f"a client cannot go on elsewhere: {error}")
@@ -90,9 +93,8 @@ def take_session(
     now = namespace.hub.loop.time()
     # Before anything is stored for it alone: that has numbers above all that the client may have got already.
     began = log.number
-    since = now - moved.age - LAG_SECONDS
     rooms = frozenset(moved.rooms)
-    unseen = log.unseen(moved.seen, rooms, since, asked_at - moved.away)
+    unseen = log.unseen(moved.seen, rooms, now - LAG_SECONDS, asked_at - moved.away)
     # What was carried here has grown older on the way.
     missed = [event._replace(age=event.age + now - asked_at) for event in missed]
     own = Targets(rooms=frozenset((moved.sid,)))

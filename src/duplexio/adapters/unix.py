@@ -111,7 +111,9 @@ class UnixBus:
                 f"the path {self._path(self.tag)} is too long for a socket: {MAX_PATH} bytes at most"
             )
         if listens(self._path(self.tag)):
-            raise ConfigurationError(f"tag={self.tag!r}: another worker that runs in {self.directory} has this tag")
+            raise ConfigurationError(
+                f"tag={self.tag!r}: another process in {self.directory} has this tag; without tag=, each has its own"
+            )
         self._dropped = 0
         self._closing = False
         self._listen()

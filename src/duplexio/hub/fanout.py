@@ -97,8 +97,11 @@ class LocalAdapter:
         """
         namespace = self._namespace
         sockets = self._select(targets)
-        if not sockets and namespace.log is None:
-            return
+        if not sockets:
+            if not namespace.hub.thread:
+                namespace.hub.reporter.before_the_start(event)
+            if namespace.log is None:
+                return
         packet = namespace._encode_event(event, args, targets, flags)
         message = _shared(packet)
         if message.size > most:
