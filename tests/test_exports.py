@@ -100,6 +100,7 @@ EXCEPTIONS = [
     errors.ReservedEvent("connect"),
     errors.EncodeError("text"),
     errors.LimitExceeded("max_rooms_per_socket", 5),
+    errors.MessageTooLarge(2_000, 1_024),
     errors.EnginePacketError("text"),
     errors.SocketPacketError("text"),
     errors.ClusterMessageError("text"),

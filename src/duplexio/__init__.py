@@ -14,6 +14,7 @@ from duplexio.errors import (
     EncodeError,
     EventError,
     LimitExceeded,
+    MessageTooLarge,
     ReservedEvent,
 )
 from duplexio.hub.acks import Ack
@@ -43,6 +44,7 @@ __all__ = [
     "HttpCompression",
     "LimitExceeded",
     "Manager",
+    "MessageTooLarge",
     "Namespace",
     "Observer",
     "Packet",

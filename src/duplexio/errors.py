@@ -11,6 +11,7 @@
     ├── ReservedEvent (ValueError)          an event name that belongs to the protocol
     ├── EncodeError (TypeError)             a value that no packet can carry
     ├── LimitExceeded                       a limit of this server, named in `.limit`
+    │   └── MessageTooLarge                     what is meant for all servers is more than one message between them
     └── ProtocolError                       bytes that are not the protocol's; never leaves the library
         ├── EnginePacketError                   Engine.IO
         ├── SocketPacketError                   Socket.IO
@@ -37,6 +38,7 @@ __all__ = [
     "EnginePacketError",
     "EventError",
     "LimitExceeded",
+    "MessageTooLarge",
     "ProtocolError",
     "ReservedEvent",
     "SocketPacketError",
@@ -180,6 +182,28 @@ class LimitExceeded(DuplexioError):
 
     def __str__(self) -> str:
         return f"over the limit of {self.allowed} ({self.limit}); {self.owner}({self.limit}=...) changes it"
+
+
+class MessageTooLarge(LimitExceeded):
+    """What was meant for all servers of a cluster is more than one message between them may be. Nobody was sent it.
+
+    Attributes:
+        size: the bytes of that message.
+        allowed: how many it may have: `max_bus_message`, which is `limit`.
+    """
+
+    def __init__(self, size: int, allowed: int) -> None:
+        super().__init__("max_bus_message", allowed)
+        # What a copy is made of.
+        self.args = (size, allowed)
+        self.size = size
+
+    def __str__(self) -> str:
+        return (
+            f"nobody was sent it: it makes a message of {self.size} bytes to other servers, which may have "
+            f"{self.allowed} ({self.limit}). Send less at once; or with .local to this server's sockets alone; or "
+            f"give every server a larger {self.owner}({self.limit}=...)"
+        )
 
 
 class ProtocolError(DuplexioError):

@@ -96,6 +96,12 @@ class Reporter:
         if self._first("unheard", where):
             self._logger.log(logging.WARNING if loudly else logging.DEBUG, "%s", one_line(text))
 
+    def before_the_start(self, event: str) -> None:
+        """An event of a server that does not serve: a mistake where another process was meant to send it."""
+        if self._first("before_the_start", ""):
+            text = "emitted before this server has started, or in a process in which it never does: nobody hears it"
+            self._logger.warning("%s was %s (said once)", shown(event), text)
+
     def attempt_failed(self, text: str) -> None:
         """A connection that is going to be tried again: a warning for each cause, and once."""
         self._observer.count("attempts_failed")
@@ -106,9 +112,9 @@ class Reporter:
         self._observer.count("handler_errors")
         self._logger.error(text, exc_info=error)
 
-    def note(self, text: str) -> None:
-        """What is worth knowing, and nobody's fault."""
-        self._logger.info("%s", one_line(text))
+    def note(self, text: str, quietly: bool = False) -> None:
+        """What is worth knowing, and nobody's fault; at debug level where it is `quietly`."""
+        self._logger.log(logging.DEBUG if quietly else logging.INFO, "%s", one_line(text))
 
     def warning(self, text: str) -> None:
         self._logger.warning(text)

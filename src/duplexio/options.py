@@ -442,7 +442,7 @@ OPTIONS: tuple[Option, ...] = (
     row(
         "max_bus_message",
         16 * 1024 * 1024,
-        "a larger one is not sent to other servers; sockets here get it",
+        "`emit` to many raises MessageTooLarge, and nobody is sent it; an answer to another server is left out",
         "four times what may wait for one client",
         unit="bytes",
         counter="fault.bus_oversized",

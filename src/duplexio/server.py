@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar, Unpack, overload
 
-from duplexio.adapters.bus import Bus
+from duplexio.adapters.bus import Bus, check_is_bus
 from duplexio.adapters.cluster import Cluster
 from duplexio.adapters.unix import UnixBus
 from duplexio.engine.server import EngineServer
@@ -225,8 +225,10 @@ class Server(Broadcasting):
     def adapter(self, bus: Bus) -> None:
         """Joins a cluster: what goes to sockets of every server goes by this bus. Before the server starts.
 
-        The same as `Server(adapter=bus)`. Raises ConfigurationError where the server runs, or has a bus already.
+        The same as `Server(adapter=bus)`. Raises ConfigurationError where the server runs or has a bus already, and for
+        what is no bus.
         """
+        check_is_bus(bus)
         if self._cluster is not None and self._workers_bus is None:
             raise ConfigurationError("a server has one adapter, and this one has it already")
         if self._hub.thread and not self.engine.closed:
@@ -281,7 +283,8 @@ class Server(Broadcasting):
             return
         if self._cluster is None or self._workers_bus is not None:
             self._workers_bus = UnixBus(self._neighbourhood.folder, self._neighbourhood.tag)
-            self._cluster = Cluster(self._workers_bus, self._options)
+            # Who starts the workers tells of them: here, each would tell of each.
+            self._cluster = Cluster(self._workers_bus, self._options, quiet=not self._identity.named)
             self._hub.adapt(self._cluster.adapter)
 
     def _workers_moved(self, folder: Path) -> None:
@@ -364,7 +367,11 @@ class Server(Broadcasting):
             context = self.lifespan(self)
             scope.get("state", {}).update(await context.__aenter__() or {})
         except Exception as error:
-            logger.exception("the lifespan failed to start")
+            if isinstance(error, ConfigurationError):
+                # It says what to do; where in this library it was found does not help.
+                logger.error("the lifespan failed to start: %s", error)
+            else:
+                logger.exception("the lifespan failed to start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})

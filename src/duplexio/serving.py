@@ -32,7 +32,7 @@ def run(
         if given is not None:
             hosting.UvicornServer(config, began=given.begin).run(given.sockets)
         elif workers > 1:
-            code = Supervisor(_this_script(), [config.bind_socket()], workers, worker_timeout).run()
+            code = Supervisor(_this_script(), [hosting.bound_socket(config)], workers, worker_timeout).run()
             if code:
                 sys.exit(code)
         else:

@@ -132,6 +132,78 @@ async def test_what_one_says_that_has_come_meanwhile(back_to: str) -> None:
             assert reader.events == [["e", 0], ["e", 1], ["e", 2]]
 
 
+async def test_the_one_that_takes_it_is_younger_than_what_was_missed() -> None:
+    """The heir tells what has come to it since, of servers that the one which has closed never knew, too."""
+    cluster = MemoryCluster()
+    reader = Reader()
+    async with another(cluster) as first, another(cluster) as heir:
+        await reader.connect(first)
+        reader.socket(first).join("room")
+        first.emit("e", 0)
+        await reader.drop()
+        await left_by(first, heir)
+        heir.to("room").emit("e", 1)
+        heir.to("other").emit("e", 2)
+        async with another(cluster) as stranger:
+            stranger.to("room").emit("e", 3)
+            await turns()
+            async with another(cluster) as youngest:
+                heir.to("room").emit("e", 4)
+                await turns()
+                assert await reader.connect(youngest)
+                assert [event[1] for event in reader.events] == [0, 1, 3, 4]
+                # Nobody has it any more.
+                assert not any(left.log.sessions for left in heir.of("/").inherited)
+
+
+async def test_the_next_heir_is_younger_than_what_was_missed() -> None:
+    """What is left once more is left with what has come since."""
+    cluster = MemoryCluster()
+    reader, present = Reader(), Reader()
+    async with another(cluster) as first, another(cluster) as heir:
+        await reader.connect(first)
+        first.emit("e", 0)
+        await reader.drop()
+        await left_by(first, heir)
+        heir.emit("e", 1)
+        async with another(cluster) as stranger:
+            stranger.emit("e", 2)
+            await turns()
+            await stranger.close()
+        async with another(cluster) as youngest:
+            await present.connect(youngest)
+            await left_by(heir, youngest)
+            youngest.emit("e", 3)
+            assert await reader.connect(youngest)
+            assert [event[1] for event in reader.events] == [0, 1, 2, 3]
+            present.read()
+            assert [event[1] for event in present.events] == [3]
+
+
+async def test_left_by_two_of_whom_one_has_got_more() -> None:
+    """Each copy is whole in itself: nothing is sent twice, and the session goes on once."""
+    async with three() as (_, _buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        first.emit("e", 0)
+        await reader.drop()
+        first.emit("e", 1)
+        await turns()
+        for record in list(estate_of(first._main, first._cluster.seen, 10_000)):  # type: ignore[union-attr]
+            inherit(second._main, record)
+            inherit(third._main, record)
+        first.engine.connections.clear()
+        first._main.log.sessions.clear()  # type: ignore[union-attr]
+        second.emit("e", 2)
+        await turns()
+        for record in estate_of(second._main, second._cluster.seen, 10_000):  # type: ignore[union-attr]
+            inherit(third._main, record)
+        assert len(third._main.inherited) == 2
+        assert await reader.connect(third)
+        assert [event[1] for event in reader.events] == [0, 1, 2]
+        assert not any(left.log.sessions for left in third._main.inherited)
+
+
 async def test_in_several_messages() -> None:
     async with three(max_bus_message=20_000) as (_, _buses, (first, second, third)):
         readers = [Reader() for _ in range(230)]
@@ -179,12 +251,56 @@ async def test_nobody_to_leave_it_to_and_nothing_to_leave() -> None:
 
 
 async def test_an_heir_that_stands_still_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 0.1)
     async with three() as (_, buses, (first, _second, _third)):
         reader = Reader()
         await reader.connect(first)
         buses[1].reading = buses[2].reading = False
         await asyncio.wait_for(first.close(), 20)
+
+
+async def test_another_one_that_stands_still_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever of the two is asked first: the one that reads gets all, and who closes is done at once."""
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 1000.0)
+    monkeypatch.setattr("duplexio.adapters.leaving.SLOW_SECONDS", 0.1)
+    for still in 1, 2:
+        async with three() as (_, buses, servers):
+            first, other = servers[0], servers[3 - still]
+            reader = Reader()
+            await reader.connect(first)
+            buses[still].reading = False
+            first.emit("e", 1)
+            await turns()
+            await asyncio.wait_for(first.close(), 20)
+            await until(lambda other=other: other.of("/").inherited)  # type: ignore[misc]
+            reader.client.take()
+            assert await reader.connect(other)
+            assert reader.events == [["e", 1]]
+            buses[still].reading = True
+    assert "could be left" not in caplog.text
+
+
+async def test_an_heir_that_stands_still_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 1000.0)
+    async with three() as (_, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        buses[1].reading = buses[2].reading = False
+        closing = asyncio.ensure_future(first.close())
+        leaving = first._cluster._leaving  # type: ignore[union-attr]
+        await until(lambda: leaving.heir)
+        still, quick = (1, 2) if leaving.heir == buses[1].node else (2, 1)
+        await until(lambda: leaving.heir == buses[quick].node)
+        # It gets all of it anew.
+        buses[quick].reading = True
+        await asyncio.wait_for(closing, 20)
+        heir = (second, third)[quick - 1]
+        await until(lambda: heir.of("/").inherited)
+        buses[still].reading = True
+        reader.client.take()
+        assert await reader.connect(heir)
 
 
 async def test_it_does_not_stay_for_ever() -> None:
@@ -245,7 +361,7 @@ async def test_with_a_gap_it_is_worth_nothing() -> None:
             inherit(namespace, Inherit("/", "epoch", 4, {}, [session], []))
         assert not namespace.inherited[0].log.sessions
         inherit(namespace, Inherit("/", "whole", 2, {}, [session], packets[:2]))
-        (given, *missed) = give_inherited(namespace, "pid", None)
+        (given, *missed) = give_inherited(namespace, "pid", None, {})
         assert given.sid == "sid"
         assert len(missed) == 2
 
@@ -274,11 +390,11 @@ async def test_an_heir_that_closes_is_not_waited_for_and_another_one_is_found() 
         closing = asyncio.ensure_future(first.close())
         cluster = first._cluster
         assert cluster is not None
-        await until(lambda: cluster._leaving is not None)
-        heir, other = (second, third) if cluster._heir == buses[1].node else (third, second)
+        await until(lambda: cluster._leaving.heir)
+        heir, other = (second, third) if cluster._leaving.heir == buses[1].node else (third, second)
         assert heir._cluster is not None
         heir._cluster.begin_closing()
-        await until(lambda: cluster._heir == buses[[second, third].index(other) + 1].node)
+        await until(lambda: cluster._leaving.heir == buses[[second, third].index(other) + 1].node)
         buses[1].reading = buses[2].reading = True
         await closing
         await until(lambda: other.of("/").inherited)
@@ -289,7 +405,7 @@ async def test_an_heir_that_closes_is_not_waited_for_and_another_one_is_found() 
 
 async def test_all_close_at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody is left to leave anything to, and nobody waits for it."""
-    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 1000.0)
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 1000.0)
     async with three() as (_, buses, servers):
         for io in servers:
             await Reader().connect(io)
@@ -340,7 +456,7 @@ async def test_a_close_that_is_cancelled_closes_the_bus() -> None:
         await Reader().connect(first)
         buses[1].reading = buses[2].reading = False
         closing = asyncio.ensure_future(first.close())
-        await until(lambda: first._cluster._leaving is not None)  # type: ignore[union-attr]
+        await until(lambda: first._cluster._leaving.heir)  # type: ignore[union-attr]
         closing.cancel()
         await asyncio.wait((closing,))
         assert closing.cancelled()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,21 @@ async def test_closed_and_opened_again() -> None:
             await until(lambda: first.health()["bus"]["servers"] == 0)
 
 
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        ("redis://:secret@127.0.0.1:6379", "such as UnixBus .* not an object of type str, which has no start, publish"),
+        (UnixBus, r"expected a bus, this is its class: UnixBus\(\.\.\.\)"),
+        (Server(), "not an object of type Server, which has no start, publish, drain$"),
+    ],
+)
+def test_what_is_no_bus(adapter: Any, said: str) -> None:
+    """At once, and not in the worker that starts."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        Server(adapter=adapter)
+    assert "secret" not in str(caught.value)
+
+
 async def test_given_later() -> None:
     cluster = MemoryCluster()
     io = Server(handle_signals=False, drain_seconds=0.0)
@@ -258,6 +274,24 @@ async def test_from_another_thread() -> None:
         assert "room" in socket.rooms
         await asyncio.to_thread(first.disconnect_sockets)
         await until(lambda: not socket.connected)
+
+
+@pytest.mark.parametrize("children", [0, 1, 3])
+async def test_servers_hear_a_parent_once(children: int) -> None:
+    """However many namespaces it stands for: what listens is the server."""
+    async with three() as (_, _buses, (first, second, third)):
+        heard: list[tuple[Server, object]] = []
+        for io in second, third:
+            io.on_server("e", lambda value, io=io: heard.append((io, value)))
+            io.on_server("q", lambda value: value)
+        parent = first.of(re.compile("^/room-"))
+        for number in range(children):
+            first.of(f"/room-{number}")
+        assert len(parent.children) == children
+        parent.server_side_emit("e", 1)
+        await until(lambda: len(heard) >= 2)
+        assert await parent.server_side_emit_with_ack("q", 2, timeout=LONG) == [2, 2]
+        assert sorted(heard, key=lambda one: one[0] is third) == [(second, 1), (third, 1)]
 
 
 async def test_an_answer_that_cannot_travel_is_missing_at_once() -> None:

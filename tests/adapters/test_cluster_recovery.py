@@ -294,7 +294,7 @@ async def test_nothing_is_left_of_a_session_that_does_not_come() -> None:
 
 async def test_the_search_is_none_of_the_middlewares_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duplexio.adapters.cluster_adapter.SEARCH_SECONDS", 0.5)
-    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 0.1)
     async with three(middleware_timeout=0.1) as (_, buses, (_first, second, _third)):
         buses[0].reading = False
         reader = Reader()
@@ -305,7 +305,7 @@ async def test_the_search_is_none_of_the_middlewares_time(monkeypatch: pytest.Mo
 
 async def test_a_server_that_stands_still_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duplexio.adapters.cluster_adapter.SEARCH_SECONDS", 0.1)
-    monkeypatch.setattr("duplexio.adapters.cluster.LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 0.1)
     async with three() as (_, buses, (first, second, _third)):
         reader = Reader()
         await reader.connect(first)

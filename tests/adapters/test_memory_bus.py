@@ -36,6 +36,23 @@ async def test_a_node_that_stands_still_is_sent_what_its_queue_holds() -> None:
         await until(lambda: len(second.messages) == taken, "it reads what was kept for it")
 
 
+async def test_who_waits_for_one_that_reads_does_not_wait_for_another() -> None:
+    cluster = MemoryCluster()
+    buses = [cluster.bus() for _ in range(3)]
+    made = list(buses)
+    async with ends(lambda: made.pop(0), 3) as (first, second, third):
+        buses[2].reading = False
+        assert first.bus.publish("c", b"for all")
+        await asyncio.wait_for(first.bus.drain(second.bus.node), 20)
+        waiting = [asyncio.ensure_future(first.bus.drain(to)) for to in (third.bus.node, "")]
+        assert second.messages
+        await asyncio.wait(waiting, timeout=0.05)
+        assert not any(waiter.done() for waiter in waiting)
+        buses[2].reading = True
+        await asyncio.wait_for(asyncio.gather(*waiting), 20)
+        assert third.messages
+
+
 async def test_one_that_is_killed_is_lost_with_what_it_sent_and_nobody_read() -> None:
     cluster = MemoryCluster()
     made = [cluster.bus() for _ in range(2)]

@@ -38,16 +38,20 @@ def test_what_was_stored_for_one_client_may_be_anybody_s() -> None:
 
 @st.composite
 def kept(draw: st.DrawFn) -> tuple[list[CarriedEvent], list[CarriedEvent]]:
-    """Two logs: each in the order of arrival there, what the second has more of each sender being what came later."""
+    """Two logs: each in the order of arrival there, what the second has more of each sender being what came later.
+
+    Their ages are about right.
+    """
     numbers: defaultdict[str, int] = defaultdict(int)
     logs = []
     for _ in range(2):
         ages = sorted(draw(st.lists(st.integers(0, 20), max_size=10)), reverse=True)
         log = []
-        for age in ages:
+        for exact in ages:
+            age = exact + draw(st.floats(-2.0, 2.0))
             sender = draw(st.sampled_from("abc"))
             numbers[sender] += 1
-            log.append(event(sender, numbers[sender], float(age)))
+            log.append(event(sender, numbers[sender], age))
         logs.append(log)
     return logs[0], logs[1]
 

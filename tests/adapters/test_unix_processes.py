@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import duplexio
+from duplexio.adapters.unix import UnixBus
 from duplexio.client import ClientSocket
+from duplexio.testing.check_bus import LIMITS, ends
 from tests.client.stage import until
+from tests.hub.ends import serving
+
+from .test_cluster_recovery import Reader
 
 #: Python takes a second to start where two cores are busy.
 SECONDS = 60.0
@@ -161,3 +166,49 @@ async def test_ended_by_a_signal_nothing_is_left(tmp_path: Path) -> None:
         first.process.terminate()
         assert await asyncio.wait_for(first.process.wait(), SECONDS) == 0
         assert os.listdir(here.directory) == []
+
+
+async def test_one_that_stands_still_costs_nobody_his_session(tmp_path: Path) -> None:
+    """A server closes and leaves its sessions to another one, while a third does not read what it is sent."""
+    options: dict[str, Any] = {"connection_state_recovery": True, "heartbeat_timeout": 1000.0}
+    async with workers(tmp_path, **options) as here, serving(adapter=UnixBus(here.directory), **options) as first:
+        second, third = [await here.start() for _ in range(2)]
+        two, _ = await here.client(second)
+        await servers_seen(two, 2)
+        reader = Reader()
+        await reader.connect(first)
+        os.kill(third.pid, signal.SIGSTOP)
+        # More than the buffer of its socket takes: the rest waits here, and stays.
+        first.to("nobody").emit("e", "x" * 4_000_000)
+        first.emit("e", "missed")
+        await reader.drop()
+        assert first.health()["bus"]["queued"] > 0
+        await first.close()
+        os.kill(third.pid, signal.SIGCONT)
+        auth = {"pid": reader.pid, "offset": reader.offset}
+        async with duplexio.connect(second.url, transports=["websocket"], reconnection=False, auth=auth) as back:
+            assert back.id == reader.sid, "it goes on"
+
+
+async def test_draining_to_one_that_reads(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    async with workers(tmp_path) as here, ends(lambda: UnixBus(directory), 2) as (first, second):
+        still = await here.start()
+        await until(lambda: len(first.nodes) == len(second.nodes) == 2)
+        (its_node,) = first.nodes - {second.bus.node}
+        os.kill(still.pid, signal.SIGSTOP)
+        assert first.bus.publish("c", b"x" * LIMITS.max_message)
+        await asyncio.wait_for(first.bus.drain(second.bus.node), SECONDS)
+        assert first.bus.health().queued > 0
+        waiting = [asyncio.ensure_future(first.bus.drain(to)) for to in (its_node, "")]
+        for _ in range(20):
+            # Others wait in vain, again and again, and leave nothing behind.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(first.bus.drain(), 0.01)
+        assert not any(waiter.done() for waiter in waiting)
+        (out,) = [out for out in first.bus._opened.values() if out.node == its_node]  # type: ignore[attr-defined]
+        assert len(out.writer._waiters) == 2
+        # What comes behind it is not what they wait for.
+        assert first.bus.publish("c", b"x" * LIMITS.max_message)
+        os.kill(still.pid, signal.SIGCONT)
+        await asyncio.wait_for(asyncio.gather(*waiting), SECONDS)

@@ -148,6 +148,7 @@ def test_every_exception() -> None:
         duplexio.ConnectTimeout: duplexio.ConnectTimeout("no"),
         duplexio.Disconnected: duplexio.Disconnected("transport close"),
         duplexio.LimitExceeded: duplexio.LimitExceeded("max_threads", 1),
+        duplexio.MessageTooLarge: duplexio.MessageTooLarge(2_000, 1_024),
         duplexio.ReservedEvent: duplexio.ReservedEvent("connect"),
     }
     for name, attributes in listed.items():

@@ -300,6 +300,28 @@ def test_a_lifespan_that_fails_ends_the_server(tmp_path: Any, command: Any, attr
         assert "running on" not in process.log
 
 
+MISCONFIGURED = """
+import os
+from duplexio import Server
+from duplexio.adapters.unix import UnixBus
+
+os.makedirs("open to all", exist_ok=True)
+os.chmod("open to all", 0o755)
+io = Server(adapter=UnixBus("open to all"))
+"""
+
+
+@pytest.mark.parametrize("command", [duplexio_run, plain_uvicorn])
+def test_what_is_misconfigured_has_no_traceback(tmp_path: Any, command: Any) -> None:
+    """The message says what to do, and the way to it through this library does not."""
+    (tmp_path / "misconfigured.py").write_text(MISCONFIGURED)
+    with running(*command("misconfigured:io", 0), folder=tmp_path) as process:
+        assert process.wait(10) == 3
+        assert "the lifespan failed to start: " in process.log
+        assert "open to all is open to others (mode 755): chmod 700" in process.log
+        assert "Traceback" not in process.log
+
+
 LISTENING = (
     FAILING
     + """

@@ -369,6 +369,19 @@ async def test_an_answer_that_cannot_be_sent_is_an_error_of_the_handler(caplog: 
     assert caplog.text.count("Traceback") == 1, "one error, not the chain of those that led to it"
 
 
+async def test_an_emit_that_is_awaited(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as io:
+
+        @io.on("e")
+        async def handler(socket: Socket) -> None:
+            await socket.emit("f")  # type: ignore[func-returns-value, misc]
+
+        client, _ = joined(io)
+        client.emit("e")
+        await until(lambda: caplog.text)
+    assert "emit, join, leave and their relatives are not awaited" in caplog.text
+
+
 @pytest.mark.parametrize("event", [5, None, b"e"])
 async def test_a_name_that_is_none(event: Any) -> None:
     async with serving() as io:

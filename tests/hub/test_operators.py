@@ -294,3 +294,15 @@ async def test_nothing_is_encoded_for_nobody() -> None:
         io.to("nowhere").emit("e", 1)
         io.emit("e", 1)
     assert encoded == []
+
+
+async def test_before_the_start_nobody_hears_it_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """As in a process of its own that imports the server to emit by it."""
+    io = Server(handle_signals=False)
+    io.emit("news", 1)
+    io.to("room").emit("news", 2)
+    assert caplog.text.count("'news' was emitted before this server has started, or in a process") == 1
+    caplog.clear()
+    async with io.lifespan(None):
+        io.emit("news", 3)
+    assert not caplog.text

@@ -106,7 +106,7 @@ def test_what_is_counted_is_not_below_nothing(record: Record) -> None:
         decode(encode(record))
 
 
-MOVED = {"sid": "s", "rooms": ["r"], "data": {"b": b"\x00"}, "seen": {"n": 3}, "age": 0.5}
+MOVED = {"sid": "s", "rooms": ["r"], "data": {"b": b"\x00"}, "seen": {"n": 3}, "away": 0.5}
 CARRIED = [["n", 3], 0.5, 0, b'["e"]', [b"\xff"]]
 
 
@@ -128,7 +128,7 @@ def test_a_session_there_and_back() -> None:
         [{**MOVED, "seen": {"n": -1}}],
         [{**MOVED, "rooms": [1]}],
         [{**MOVED, "rooms": "text"}],
-        [{**MOVED, "age": "long"}],
+        [{**MOVED, "away": "long"}],
         [MOVED, None],
         [MOVED, CARRIED[:4]],
         [MOVED, [None, "old", 0, b"[]", []]],

@@ -78,7 +78,7 @@ async def test_an_upgrade_of_a_session_that_has_ended(start: Start) -> None:
     await session.send(b"1")
     await stage.gone()
     assert (await stage.knock(sid=session.sid)).brief == (400, "text/html", b"Session ID unknown")
-    await stage.one_fault("unknown_sid", f"{session.sid[:8]}…")
+    await stage.one_fault("unknown_sid", f"no session '{session.sid[:8]}…' here: it has ended")
 
 
 async def test_an_upgrade_of_a_session_that_is_ending(start: Start) -> None:

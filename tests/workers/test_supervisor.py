@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -75,6 +76,20 @@ def test_all_of_them_serve_one_port() -> None:
         assert_quiet(process)
         assert process.log.count("Application startup complete") == 3
         assert "unknown" not in process.log.lower()
+        # Who starts them tells of them: each would tell of each.
+        assert "the server" not in process.log
+
+
+def test_those_that_were_started_apart_tell_of_each_other() -> None:
+    environment = {"DUPLEXIO_CLUSTER_ID": secrets.token_hex(8)}
+    command = duplexio_run("applications:io", 0)
+    with running(*command, folder=HERE, environment=environment) as first:
+        first.wait_listening()
+        with running(*command, folder=HERE, environment=environment) as second:
+            second.wait_for(r"the server \S+ has come; others now: 1")
+            first.wait_for(r"the server \S+ has come; others now: 1")
+            second.signal(signal.SIGTERM)
+            first.wait_for(r"the server \S+ has gone: it is closing; others now: 0")
 
 
 def test_tls_and_another_family(tmp_path: Path) -> None:
@@ -199,6 +214,7 @@ def test_an_address_that_is_taken() -> None:
         with running(*duplexio_run("applications:io", port, "--workers", "2"), folder=HERE) as process:
             assert process.wait(START_SECONDS) == 3
             assert "address already in use" in process.log.lower()
+            assert f"cannot listen on 127.0.0.1:{port}" in process.log
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from duplexio.errors import ConfigurationError
 from duplexio.observe import Reporter
 
-__all__ = ["Bus", "BusHealth", "BusLimits", "Receiver"]
+__all__ = ["Bus", "BusHealth", "BusLimits", "Receiver", "check_is_bus"]
+
+
+BUS_METHODS = ("start", "publish", "drain", "close", "health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,12 @@ class Bus(Protocol):
         exceed a receiver's `max_queue` (the others get it), or the bus is not open. Also for a `to` that is not there.
         """
 
-    async def drain(self) -> None:
+    async def drain(self, to: str = "") -> None:
         """Waits until what was published so far has left this process, or cannot any more.
+
+        With `to`, what that node is to get of it, whether it alone or all others are: who waits for one that reads
+        does not wait for another that stands still. A driver whose receivers have one queue waits for that. One that
+        is not there is nothing to wait for.
 
         There is no limit to how long a receiver takes: use a timeout. Cancelling it only stops the waiting.
         """
@@ -105,3 +113,16 @@ class Bus(Protocol):
 
     def health(self) -> BusHealth:
         """How it is just now."""
+
+
+def check_is_bus(bus: object) -> None:
+    """Raises ConfigurationError for what is none, before anything is done with it."""
+    if isinstance(bus, type):
+        raise ConfigurationError(f"adapter={bus.__name__}: expected a bus, this is its class: {bus.__name__}(...)")
+    missing = [name for name in BUS_METHODS if not callable(getattr(bus, name, None))]
+    if missing:
+        # Not shown: a URL may have a password in it.
+        raise ConfigurationError(
+            f"adapter: expected a bus, such as UnixBus of duplexio.adapters.unix, not an object of type "
+            f"{type(bus).__name__}, which has no {', '.join(missing)}"
+        )

@@ -6,7 +6,6 @@ Written once over the contract of a bus. `ClusterAdapter` is what a namespace se
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from duplexio.adapters.answers import Answers
 from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.adapters.cluster_adapter import ClusterAdapter
-from duplexio.adapters.estate import estate_of, inherit
+from duplexio.adapters.estate import inherit
 from duplexio.adapters.fan_in import FanIn
+from duplexio.adapters.leaving import Leaving
 from duplexio.adapters.nodes import Nodes
 from duplexio.adapters.session_transfer import give_session
-from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, ProtocolError
+from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, MessageTooLarge, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
 from duplexio.hub.targets import Flags, Targets
@@ -49,8 +49,6 @@ __all__ = ["Cluster", "ClusterOptions"]
 
 #: One channel for all: a join, and a broadcast to the room behind it, stay in order whatever their namespaces.
 CHANNEL = "cluster"
-#: How long it takes at the most to leave sessions to another server: some 64 MiB, to one that is busy.
-LEAVING_SECONDS = 5.0
 #: Seconds in which what a server has left gets to another one, however busy that is.
 LATELY = 5.0
 #: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
@@ -82,8 +80,11 @@ class ClusterOptions(Protocol):
 class Cluster:
     """Of one server. It is the receiver of its bus: see `adapters.bus.Receiver`."""
 
-    def __init__(self, bus: Bus, options: ClusterOptions) -> None:
-        """Raises ConfigurationError for options that do not go together."""
+    def __init__(self, bus: Bus, options: ClusterOptions, quiet: bool = False) -> None:
+        """`quiet`: who comes and goes is told at debug level, as somebody else tells of it.
+
+        Raises ConfigurationError for options that do not go together.
+        """
         if options.heartbeat_timeout <= options.heartbeat_interval:
             raise ConfigurationError(
                 f"heartbeat_timeout={options.heartbeat_timeout:g}: expected more than heartbeat_interval="
@@ -93,6 +94,7 @@ class Cluster:
         self.share_handshake = options.share_handshake
         self.nodes = Nodes(options.heartbeat_interval, options.heartbeat_timeout, self._came, self._went)
         self._interval = options.heartbeat_interval
+        self._quiet = quiet
         self._limits = BusLimits(options.max_bus_message, options.max_bus_queue)
         self._hub: Hub
         self._loop: asyncio.AbstractEventLoop
@@ -104,11 +106,10 @@ class Cluster:
         self._requests: dict[int, Gathering] = {}
         self._request = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        #: Servers that have said that they close; whether this one does; and to whom it leaves its sessions just now.
+        #: Servers that have said that they close; whether this one does; and what it does with its sessions then.
         self._closing_nodes: set[str] = set()
         self._is_closing = False
-        self._heir = ""
-        self._leaving: asyncio.Timeout | None = None
+        self._leaving = Leaving(self)
         #: How many events of each server have come, this one's own included.
         self.seen: dict[str, int] = {}
         self._handlers: dict[type, Callable[[str, Any], None]] = {
@@ -164,7 +165,7 @@ class Cluster:
             return
         self.begin_closing()
         try:
-            await self._leave_sessions()
+            await self._leaving.leave(self._hub)
         finally:
             await self._close_bus()
 
@@ -182,43 +183,9 @@ class Cluster:
                 self.nodes.lost(node, "this server has closed")
 
     @property
-    def _heirs(self) -> list[str]:
+    def heirs(self) -> list[str]:
         """Servers that sessions can be left to."""
         return [node for node in self.nodes.names if node not in self._closing_nodes]
-
-    async def _leave_sessions(self) -> None:
-        """Leaves the sessions of clients that are to come back to one of the others."""
-        deadline = self._loop.time() + LEAVING_SECONDS
-        while not self.alone and (heirs := self._heirs):
-            self._heir = secrets.choice(heirs)
-            try:
-                async with asyncio.timeout_at(deadline) as self._leaving:
-                    await self._leave_to(self._heir)
-            except TimeoutError:
-                if self._heir in self._heirs:
-                    text = f"not all sessions could be left to another server in {LEAVING_SECONDS:g} s"
-                    self._hub.reporter.warning(text)
-                    return
-            finally:
-                self._leaving = None
-            if self._heir in self._heirs:
-                return
-            # It has gone, or is closing, too: what it got is lost with it.
-
-    async def _leave_to(self, heir: str) -> None:
-        for namespace in list(self._hub.namespaces.values()):
-            for record in estate_of(namespace, self.seen, self._limits.max_message // 4):
-                if heir not in self._heirs:
-                    return
-                try:
-                    self.publish(record, heir)
-                except EncodeError as error:
-                    self._hub.reporter.fault("data_not_shared", "session", f"some cannot be left behind: {error}")
-                await self.bus.drain()
-
-    def _heir_goes(self, node: str) -> None:
-        if node == self._heir and self._leaving is not None and not self._leaving.expired():
-            self._leaving.reschedule(self._loop.time())
 
     def health(self) -> dict[str, Any]:
         """The state of the bus, and how many other servers are there."""
@@ -258,9 +225,33 @@ class Cluster:
         """Whether there is nobody to send to."""
         return not self.is_open or self.bus.alone
 
+    @property
+    def max_message(self) -> int:
+        """How many bytes a message to other servers may have."""
+        return self._limits.max_message
+
     def publish(self, record: Record, to: str = "") -> bool:
-        """Sends a record to all others, or to one. Raises EncodeError; False: not everybody gets it."""
+        """Sends a record of the cluster's own to all others, or to one.
+
+        Raises EncodeError; False: not everybody gets it. One that is too large is counted, by the bus.
+        """
         return self.is_open and self.bus.publish(CHANNEL, cluster_message.encode(record), to)
+
+    def encoded(self, record: Record, spare: int = 0) -> bytes:
+        """The message of a record that a user's call makes, who is to hear of it: raises EncodeError, MessageTooLarge.
+
+        It does so whether or not another server is there just now. `spare`: bytes that have to stay free.
+        """
+        message = cluster_message.encode(record)
+        size = len(message) + spare
+        if size > self._limits.max_message:
+            raise MessageTooLarge(size, self._limits.max_message)
+        return message
+
+    def send(self, message: bytes) -> None:
+        """Sends what `encoded` gave to all others."""
+        if self.is_open:
+            self.bus.publish(CHANNEL, message)
 
     @property
     def next_number(self) -> int:
@@ -299,11 +290,17 @@ class Cluster:
         await asyncio.shield(task)
 
     def ask(self, record: Ask | Fetch | ServerEvent | Recover, answers: Gathering) -> None:
-        """Sends a request. Raises EncodeError. One that is too large reaches nobody, and nobody is waited for."""
-        message = cluster_message.encode(record)
-        if not self.bus.publish(CHANNEL, message) and len(message) > self._limits.max_message:
-            for node in self.nodes.names:
-                answers.gave_up(node)
+        """Sends a request. Raises EncodeError and MessageTooLarge: see `encoded`.
+
+        A `Recover` never is: what a client may name in it is shorter than the least that `max_bus_message` can be.
+        """
+        message = self.encoded(record)
+        if not self.alone:
+            self.send(message)
+            return
+        # The bus knows it before heartbeats tell.
+        for node in self.nodes.names:
+            answers.gave_up(node)
 
     def _reply_to(self, node: str, request: int, expected: int, values: list[Any], failed: int) -> None:
         """Answers, in as many messages as they need."""
@@ -352,14 +349,15 @@ class Cluster:
             self._hub.reporter.failure("a message of another server could not be handled", error)
 
     def _came(self, node: str) -> None:
-        self._hub.reporter.note(f"the server {node} has come; others now: {len(self.nodes)}")
+        self._hub.reporter.note(f"the server {node} has come; others now: {len(self.nodes)}", self._quiet)
 
     def _went(self, node: str, reason: str) -> None:
         if self.is_open:
-            self._hub.reporter.note(f"the server {node} has gone: {reason}; others now: {len(self.nodes)}")
+            text = f"the server {node} has gone: {reason}; others now: {len(self.nodes)}"
+            self._hub.reporter.note(text, self._quiet)
             self._changed_at = self._loop.time()
         self._closing_nodes.discard(node)
-        self._heir_goes(node)
+        self._leaving.goes(node)
         for answers in list(self._requests.values()):
             answers.gave_up(node)
 
@@ -374,7 +372,7 @@ class Cluster:
         self._saw(sender, record.number)
         if record.closing and sender not in self._closing_nodes:
             self._closing_nodes.add(sender)
-            self._heir_goes(sender)
+            self._leaving.goes(sender)
 
     def _bye(self, sender: str, record: Bye) -> None:
         self.nodes.lost(sender, "it is closing")

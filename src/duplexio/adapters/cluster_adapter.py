@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from duplexio.adapters.session_transfer import SessionSearch, give_inherited, take_session
-from duplexio.errors import AckTimeout, EncodeError, ProtocolError
+from duplexio.errors import AckTimeout, EncodeError, MessageTooLarge, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
 from duplexio.hub.namespace import Namespace
-from duplexio.hub.targets import Flags, Targets
+from duplexio.hub.targets import EVERYBODY, Flags, Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import (
     Ask,
@@ -20,6 +21,7 @@ from duplexio.protocol.cluster_message import (
     Fetch,
     Join,
     Leave,
+    Record,
     Recover,
     ServerEvent,
     Taken,
@@ -39,6 +41,10 @@ SEARCH_SECONDS = 3.0
 SEARCH_AGAIN = (0.05, 0.1, 0.2, 0.4)
 #: How long what is on its way may take: a turn of the loop or two, but for a server that stands still.
 CATCH_UP_SECONDS = 1.0
+#: Bytes by which a record may grow over one of the same event: its numbers, and the timeout of a question.
+SPARE_BYTES = 32
+#: Bytes in a record beside what it carries, at the most, and beside each name. A character of one has four at the most.
+RECORD_BYTES, NAME_BYTES = 64, 5
 #: What says who somebody is stays with the server that was told.
 SECRET_HEADERS = frozenset(("authorization", "cookie", "proxy-authorization"))
 
@@ -50,7 +56,7 @@ class ClusterAdapter:
         local: of the sockets of this process.
     """
 
-    __slots__ = ("_cluster", "local", "namespace", "rooms")
+    __slots__ = ("_certain_for_all", "_cluster", "local", "namespace", "rooms")
 
     def __init__(
         self, namespace: Namespace | ParentNamespace, local: LocalAdapter | ChildrenAdapter, cluster: Cluster
@@ -59,38 +65,77 @@ class ClusterAdapter:
         self.local = local
         self.rooms = local.rooms
         self._cluster = cluster
+        around = RECORD_BYTES + SPARE_BYTES + NAME_BYTES + 4 * len(namespace.name)
+        # Each attachment has some bytes beside it, too, and several times as many in the text for its place.
+        self._certain_for_all = (cluster.max_message - around) * 4 // 5
 
     @property
     def alone(self) -> bool:
         return self._cluster.alone
 
-    def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
-        cluster = self._cluster
-        # Where sessions are kept, it has its number all the same: who comes from another server may have missed it.
-        if flags.local or (cluster.alone and (self.namespace.log is None or not cluster.is_open)):
-            self.local.broadcast(event, args, targets, flags)
+    def check(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        if flags.local or not self._cluster.is_open:
+            self.local.check(event, args, targets, flags)
             return
         encoded = EncodedEvent.of(self.namespace, event, args)
+        if encoded.size > self._certain(targets):
+            self._cluster.encoded(self._record(encoded, targets, flags, 0), SPARE_BYTES)
+
+    def _certain(self, targets: Targets) -> int:
+        """How many bytes an event may have that need not be looked at further: its message is not too large."""
+        certain = self._certain_for_all
+        if targets is not EVERYBODY:
+            for names in targets.rooms, targets.except_:
+                for name in names:
+                    certain -= NAME_BYTES + 4 * len(name)
+        return certain
+
+    def _record(self, encoded: EncodedEvent, targets: Targets, flags: Flags, number: int) -> Broadcast:
+        return Broadcast(
+            self.namespace.name,
+            list(targets.rooms),
+            list(targets.except_),
+            encoded.form,
+            encoded.text,
+            list(encoded.attachments),
+            flags.volatile,
+            flags.compress,
+            number,
+        )
+
+    def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        cluster = self._cluster
+        if flags.local or not cluster.is_open:
+            self.local.broadcast(event, args, targets, flags)
+            return
+        alone = cluster.alone
+        if alone and self.namespace.log is None and isinstance(self.local, LocalAdapter):
+            self._broadcast_alone(self.local, event, args, targets, flags)
+            return
+        # Where sessions are kept, and a parent's children may do so, it has its number all the same: who comes from
+        # another server may have missed it.
+        encoded = EncodedEvent.of(self.namespace, event, args)
         number = cluster.next_number
-        if not cluster.alone:
-            cluster.publish(
-                Broadcast(
-                    self.namespace.name,
-                    list(targets.rooms),
-                    list(targets.except_),
-                    encoded.form,
-                    encoded.text,
-                    list(encoded.attachments),
-                    flags.volatile,
-                    flags.compress,
-                    number,
-                )
-            )
+        if not alone:
+            cluster.send(cluster.encoded(self._record(encoded, targets, flags, number)))
+        elif encoded.size > self._certain(targets):
+            cluster.encoded(self._record(encoded, targets, flags, number))
         cluster.counted(number)
         self.local.deliver(encoded, targets, flags, (cluster.bus.node, number))
 
+    def _broadcast_alone(
+        self, local: LocalAdapter, event: str, args: Sequence[Any], targets: Targets, flags: Flags
+    ) -> None:
+        """Encoded for those here only; but what is too large is so whether or not another server is there."""
+        try:
+            local.broadcast(event, args, targets, flags, self._certain(targets))
+        except MessageTooLarge:
+            # It may be.
+            self.check(event, args, targets, flags)
+            local.broadcast(event, args, targets, flags)
+
     async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
-        if flags.local or self._cluster.alone:
+        if flags.local or not self._cluster.is_open:
             return await self.local.broadcast_with_ack(event, args, targets, flags)
         timeout = self._timeout(flags)
         encoded = EncodedEvent.of(self.namespace, event, args)
@@ -117,7 +162,7 @@ class ClusterAdapter:
         return fan_in.answers
 
     async def fetch_sockets(self, targets: Targets, flags: Flags) -> list[dict[str, Any]]:
-        if flags.local or self._cluster.alone:
+        if flags.local or not self._cluster.is_open:
             return self.local.records(targets)
         timeout = self._timeout(flags)
         with self._cluster.request() as (number, fan_in):
@@ -146,27 +191,34 @@ class ClusterAdapter:
 
     def sockets_join(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
         names = list(rooms)
-        if not flags.local and not self._cluster.alone:
-            self._cluster.publish(Join(self.namespace.name, list(targets.rooms), list(targets.except_), names))
+        if not flags.local:
+            self._tell(Join(self.namespace.name, list(targets.rooms), list(targets.except_), names))
         self.local.sockets_join(targets, flags, names)
 
     def sockets_leave(self, targets: Targets, flags: Flags, rooms: Iterable[Room]) -> None:
         names = list(rooms)
-        if not flags.local and not self._cluster.alone:
-            self._cluster.publish(Leave(self.namespace.name, list(targets.rooms), list(targets.except_), names))
+        if not flags.local:
+            self._tell(Leave(self.namespace.name, list(targets.rooms), list(targets.except_), names))
         self.local.sockets_leave(targets, flags, names)
 
     def disconnect_sockets(self, targets: Targets, flags: Flags, close: bool) -> None:
-        if not flags.local and not self._cluster.alone:
-            self._cluster.publish(Disconnect(self.namespace.name, list(targets.rooms), list(targets.except_), close))
+        if not flags.local:
+            self._tell(Disconnect(self.namespace.name, list(targets.rooms), list(targets.except_), close))
         self.local.disconnect_sockets(targets, flags, close)
 
-    def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
+    def _tell(self, record: Record) -> None:
+        message = self._cluster.encoded(record)
         if not self._cluster.alone:
-            self._cluster.publish(ServerEvent(-1, event, cluster_message.plain(list(args))))
+            self._cluster.send(message)
+
+    def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
+        # Here, and not on the loop: whoever calls it hears what is wrong with it.
+        message = self._cluster.encoded(ServerEvent(-1, event, cluster_message.plain(list(args))))
+        if not self._cluster.alone:
+            self.namespace.hub.call(partial(self._cluster.send, message))
 
     async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
-        if self._cluster.alone:
+        if not self._cluster.is_open:
             return []
         with self._cluster.request() as (number, fan_in):
             self._cluster.ask(ServerEvent(number, event, cluster_message.plain(list(args))), fan_in)
@@ -200,7 +252,7 @@ class ClusterAdapter:
             namespace.hub.reporter.fault("bus_garbage", namespace.name, f"a session that cannot be: {error}")
 
     async def _find_session(self, namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
-        found = give_inherited(namespace, pid, offset)
+        found = give_inherited(namespace, pid, offset, self._cluster.seen)
         if found or self._cluster.alone:
             return found
         search = SessionSearch(namespace.hub.loop, self._cluster.nodes.names)

@@ -7,7 +7,7 @@ session out of it as if the first server were still there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from duplexio.errors import EncodeError, SocketPacketError
 from duplexio.hub.encoded_event import EncodedEvent
@@ -32,29 +32,37 @@ def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int) -> Itera
     if namespace.log is None:
         return
     _forget_expired(namespace)
-    own = InheritedLog(namespace.log, dict(seen), 0.0, 0.0)
+    own = namespace.log
     # As they are now: what comes while they are sent is another server's to know.
-    for left in [own, *namespace.inherited]:
-        if left.log.sessions:
-            yield from _records(namespace, left, left.log.number, dict(left.log.sessions), left.log.entries, size)
+    estates = [(own, [(entry.number, own, entry) for entry in own.entries], own.number, dict(seen))]
+    for left in namespace.inherited:
+        # With what has come since: the next heir may have come after that.
+        packets = [(entry.number, left.log, entry) for entry in left.log.entries]
+        later = [
+            (left.log.number + index, own, entry) for index, entry in enumerate(left.later_in(own, None, left.at), 1)
+        ]
+        estates.append((left.log, packets + later, left.log.number + len(later), left.seen_with(seen)))
+    for log, packets, number, known in estates:
+        if log.sessions:
+            head = Inherit(namespace.name, log.epoch, number, known, [], [])
+            yield from _records(namespace, head, dict(log.sessions), packets, size)
+
+
+#: An event of a log that is left, under the number it is left with; and the log that has it here.
+LeftEntry: TypeAlias = tuple[int, Log, Entry]
 
 
 def _records(
-    namespace: Namespace,
-    left: InheritedLog,
-    number: int,
-    sessions: dict[str, Session],
-    entries: list[Entry],
-    size: int,
+    namespace: Namespace, head: Inherit, sessions: dict[str, Session], entries: list[LeftEntry], size: int
 ) -> Iterator[Inherit]:
     def record(told: list[Any], packets: list[Any]) -> Inherit:
-        return Inherit(namespace.name, left.log.epoch, number, dict(left.seen), told, packets)
+        return Inherit(head.namespace, head.epoch, head.number, head.seen, told, packets)
 
     packets: list[Any] = []
     filled = 0
-    for entry in entries:
+    for number, log, entry in entries:
         try:
-            packet = _told_packet(namespace, left.log, entry)
+            packet = _told_packet(namespace, number, log, entry)
         except (EncodeError, SocketPacketError) as error:
             namespace.hub.reporter.fault("data_not_shared", "session", f"an event cannot be left behind: {error}")
             # With a gap, nobody who missed it can be told that this is all.
@@ -80,12 +88,12 @@ def _records(
         yield record(told, [])
 
 
-def _told_packet(namespace: Namespace, log: Log, entry: Entry) -> tuple[Any, ...]:
+def _told_packet(namespace: Namespace, number: int, log: Log, entry: Entry) -> tuple[Any, ...]:
     encoded = EncodedEvent.of_stored(namespace, entry.packet, log.offset_of(entry))
     age = namespace.hub.loop.time() - entry.at
     targets = entry.targets
     where = (list(targets.rooms), list(targets.except_), entry.origin)
-    return (entry.number, age, *where, encoded.form, encoded.text, list(encoded.attachments))
+    return (number, age, *where, encoded.form, encoded.text, list(encoded.attachments))
 
 
 def _told_session(namespace: Namespace, pid: str, session: Session) -> tuple[Any, ...]:
@@ -101,7 +109,7 @@ def inherit(namespace: Namespace, record: Inherit) -> None:
     assert own is not None
     _forget_expired(namespace)
     now = namespace.hub.loop.time()
-    left = next((known for known in namespace.inherited if known.log.epoch == record.epoch), None)
+    left = next((known for known in namespace.inherited if _is_of(known, record)), None)
     if left is None:
         left = InheritedLog(own.another(record.epoch, record.number), record.seen, now, now + own.duration)
         namespace.inherited.append(left)
@@ -121,6 +129,11 @@ def inherit(namespace: Namespace, record: Inherit) -> None:
         raise SocketPacketError(f"{len(record.sessions)} sessions without all that their clients missed")
     for pid, sid, rooms, data, began, away, came_with in record.sessions:
         left.log.keep(pid, Session(sid, frozenset(rooms), data, began, now - away, came_with))
+
+
+def _is_of(left: InheritedLog, record: Inherit) -> bool:
+    # Another one that had inherited it has put more behind it, and knows of more: that is a log of its own.
+    return left.log.epoch == record.epoch and left.log.number == record.number
 
 
 def _forget_expired(namespace: Namespace) -> None:

@@ -8,13 +8,14 @@ All of it is stored anew under the offsets of the new server, for this client al
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from duplexio.errors import EncodeError, SocketPacketError
 from duplexio.hub.encoded_event import EncodedEvent
-from duplexio.hub.recovery import Entry, Log, Session
+from duplexio.hub.recovery import LAG_SECONDS, Entry, InheritedLog, Log, Session
 from duplexio.hub.targets import Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import CarriedEvent, MovedSession
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from duplexio.hub.namespace import Namespace
 
 __all__ = ["SessionSearch", "give_inherited", "give_session", "in_order", "take_session"]
-
-#: How far behind another server may be: one that was for longer was not heard of, and not asked.
-LAG_SECONDS = 30.0
 
 
 def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
@@ -39,20 +37,21 @@ def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mappi
     if stale is not None:
         # The client noticed the break before this server did: who has the secret is the one who left.
         stale.conn.end("transport close", "the client came back to another server")
-    return _give(namespace, namespace.log, pid, offset, seen, 0.0) or give_inherited(namespace, pid, offset)
+    return _give(namespace, namespace.log, pid, offset, seen, None) or give_inherited(namespace, pid, offset, seen)
 
 
-def give_inherited(namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
-    """The same of a session that a server which has closed left to this one."""
-    now = namespace.hub.loop.time()
-    for inherited in namespace.inherited:
-        if given := _give(namespace, inherited.log, pid, offset, inherited.seen, now - inherited.at):
+def give_inherited(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
+    """The same of a session that a server which has closed left to this one, with what has come since."""
+    for left in namespace.inherited:
+        if given := _give(namespace, left.log, pid, offset, left.seen_with(seen), left):
+            for other in namespace.inherited:
+                other.log.sessions.pop(pid, None)
             return given
     return []
 
 
 def _give(
-    namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], age: float
+    namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], left: InheritedLog | None
 ) -> list[Any]:
     now = namespace.hub.loop.time()
     restored = log.restore(pid, offset, now)
@@ -61,8 +60,13 @@ def _give(
     session = restored.session
     try:
         rooms, data = cluster_message.plain([list(session.rooms), session.data])
-        first = MovedSession(session.sid, rooms, data, dict(seen), age, now - session.left_at)
+        first = MovedSession(session.sid, rooms, data, dict(seen), now - session.left_at)
         missed = [_carried(namespace, log, entry, now) for entry in log.missed_entries(restored.after, session.rooms)]
+        own = namespace.log
+        if left is not None and own is not None:
+            # Here, and not by whoever takes it: that one may have started after it came.
+            later = left.later_in(own, session.rooms, session.left_at)
+            missed = in_order(missed, [_carried(namespace, own, entry, now) for entry in later])
     except (EncodeError, SocketPacketError) as error:
         log.keep(pid, session)
         namespace.hub.reporter.fault("data_not_shared", "session", f"a client cannot go on elsewhere: {error}")
@@ -89,9 +93,8 @@ def take_session(
     now = namespace.hub.loop.time()
     # Before anything is stored for it alone: that has numbers above all that the client may have got already.
     began = log.number
-    since = now - moved.age - LAG_SECONDS
     rooms = frozenset(moved.rooms)
-    unseen = log.unseen(moved.seen, rooms, since, asked_at - moved.away)
+    unseen = log.unseen(moved.seen, rooms, now - LAG_SECONDS, asked_at - moved.away)
     # What was carried here has grown older on the way.
     missed = [event._replace(age=event.age + now - asked_at) for event in missed]
     own = Targets(rooms=frozenset((moved.sid,)))
@@ -108,6 +111,7 @@ def in_order(missed: list[CarriedEvent], unseen: list[CarriedEvent]) -> list[Car
 
     Between two servers no order is promised. Who speaks to one after the other expects it all the same.
     """
+    missed, unseen = _falling(missed), _falling(unseen)
     # Whose what was stored for this client alone once was, nobody knows any more: anybody's.
     youngest: dict[str | None, float] = {event.origin and event.origin[0]: event.age for event in missed}
     last = youngest.get(None, math.inf)
@@ -117,6 +121,12 @@ def in_order(missed: list[CarriedEvent], unseen: list[CarriedEvent]) -> list[Car
         if event.origin is not None
     ]
     return sorted([*missed, *behind], key=lambda event: event.age, reverse=True)
+
+
+def _falling(events: list[CarriedEvent]) -> list[CarriedEvent]:
+    """Their order is that of their log. Ages that have been carried in several messages say so only roughly."""
+    ages = itertools.accumulate((event.age for event in events), min)
+    return [event._replace(age=age) for event, age in zip(events, ages, strict=True)]
 
 
 class SessionSearch:

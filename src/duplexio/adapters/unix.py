@@ -14,11 +14,12 @@ import socket
 from pathlib import Path
 
 from duplexio.adapters.bus import BusHealth, BusLimits, Receiver
-from duplexio.adapters.unix_files import check_directory, inode, is_ours, listens, remove
+from duplexio.adapters.unix_files import check_directory, inode, listens, remove
 from duplexio.adapters.unix_frames import READ_BYTES, frame
 from duplexio.adapters.unix_links import TAG, In, Out
 from duplexio.errors import ConfigurationError
 from duplexio.observe import Reporter
+from duplexio.unix_owner import is_ours
 
 __all__ = ["UnixBus"]
 
@@ -75,7 +76,6 @@ class UnixBus:
         self._ungreeted: dict[In, float] = {}
         self._incoming: dict[str, In] = {}
         self._unflushed: list[Out] = []
-        self._waiters: list[asyncio.Future[None]] = []
         self._dropped = 0
         self._dropped_at = 0.0
         self._dropped_for = ""
@@ -111,7 +111,9 @@ class UnixBus:
                 f"the path {self._path(self.tag)} is too long for a socket: {MAX_PATH} bytes at most"
             )
         if listens(self._path(self.tag)):
-            raise ConfigurationError(f"tag={self.tag!r}: another worker that runs in {self.directory} has this tag")
+            raise ConfigurationError(
+                f"tag={self.tag!r}: another process in {self.directory} has this tag; without tag=, each has its own"
+            )
         self._dropped = 0
         self._closing = False
         self._listen()
@@ -326,19 +328,15 @@ class UnixBus:
     def _queued(self) -> int:
         return sum(peer.writer.queued for peer in self._peers.values())
 
-    def _emptied(self) -> None:
-        if self._waiters and not self._queued:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-
-    async def drain(self) -> None:
+    async def drain(self, to: str = "") -> None:
         """See `Bus.drain`."""
-        if self._queued:
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
+        waiting = [peer.writer.drained() for node, peer in self._peers.items() if not to or node == to]
+        try:
+            for future in waiting:
+                await future
+        finally:
+            for future in waiting:
+                future.cancel()
 
     # Ending.
 
@@ -367,7 +365,6 @@ class UnixBus:
             self._peers.clear()
             self._incoming.clear()
             self._ungreeted.clear()
-            self._emptied()
             self._node = ""
 
     def abandon(self) -> None:
@@ -383,7 +380,7 @@ class UnixBus:
             sock.close()
         for table in (self._opened, self._peers, self._incoming, self._ungreeted):
             table.clear()
-        self._unflushed, self._waiters = [], []
+        self._unflushed = []
         self._node = ""
 
     def _links(self) -> list[In]:

@@ -1,43 +1,29 @@
-"""The directory of a bus, and who is at the other end of a Unix socket: nobody but the user's own processes."""
+"""The directory of a bus, which nobody but the user may get into, and the sockets in it."""
 
 from __future__ import annotations
 
 import os
 import socket
-import stat
-import struct
 from pathlib import Path
 
 from duplexio.errors import ConfigurationError
+from duplexio.unix_owner import make_folder
 
-__all__ = ["check_directory", "inode", "is_ours", "listens", "remove"]
+__all__ = ["check_directory", "inode", "listens", "remove"]
 
 
 def check_directory(directory: Path) -> None:
     """Makes it where it is missing. Raises ConfigurationError where others could put something into it, OSError."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode):
+    found = make_folder(directory)
+    if not found.is_folder:
         raise ConfigurationError(f"{directory} is not a directory")
-    if found.st_uid != os.geteuid():
-        raise ConfigurationError(f"{directory} belongs to user {found.st_uid}, not to {os.geteuid()}, who runs this")
-    if found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise ConfigurationError(f"{directory} is open to others (mode {mode:o}): chmod 700, or name another one")
-
-
-def is_ours(sock: socket.socket) -> bool:
-    """Whether the other end is a process of the same user."""
-    if hasattr(socket, "SO_PEERCRED"):
-        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    else:
-        # macOS: LOCAL_PEERCRED of SOL_LOCAL gives a struct xucred, whose second field it is.
-        _, uid = struct.unpack("2I", sock.getsockopt(0, 1, 76)[:8])
-    return bool(uid == os.geteuid())
+    if found.user != os.geteuid():
+        raise ConfigurationError(f"{directory} belongs to user {found.user}, not to {os.geteuid()}, who runs this")
+    if found.mode & 0o077:
+        # The user has named it, and may have opened it for a reason: it is not for us to close it.
+        text = f"{directory} is open to others (mode {found.mode:o}): chmod 700, or name another one"
+        raise ConfigurationError(text)
 
 
 def listens(path: str) -> bool:

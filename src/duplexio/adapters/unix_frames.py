@@ -17,6 +17,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from math import inf
 
 __all__ = ["FRAME_OVERHEAD", "FrameReader", "FrameWriter", "frame"]
 
@@ -48,20 +49,16 @@ class FrameWriter:
         queued: how many bytes wait.
     """
 
-    __slots__ = ("_closed", "_emptied", "_loop", "_lost", "_queue", "_waits", "queued", "sock")
+    __slots__ = ("_closed", "_loop", "_lost", "_queue", "_taken", "_waiters", "_waits", "queued", "sock")
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
-        lost: Callable[[str], None],
-        emptied: Callable[[], None],
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, lost: Callable[[str], None]) -> None:
         self.sock = sock
         self.queued = 0
         self._loop = loop
         self._lost = lost
-        self._emptied = emptied
+        #: How many bytes the socket has taken so far, and who waits until it is so many.
+        self._taken = 0
+        self._waiters: dict[asyncio.Future[None], int] = {}
         self._queue: deque[bytes | memoryview] = deque()
         self._waits = False
         self._closed = False
@@ -96,12 +93,31 @@ class FrameWriter:
                 self._loop.add_writer(self.sock, self.write)
             else:
                 self._loop.remove_writer(self.sock)
-        if not self._queue:
-            self._emptied()
+
+    def drained(self) -> asyncio.Future[None]:
+        """Done when the socket has taken what is queued now, or when it is closed. Cancelling it leaves no trace."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        if self.queued:
+            self._waiters[waiter] = self._taken + self.queued
+            waiter.add_done_callback(self._waiters.pop)
+        else:
+            waiter.set_result(None)
+        return waiter
+
+    def _release(self, taken: float) -> None:
+        for waiter, wanted in self._waiters.items():
+            # In the order of what they wait for.
+            if wanted > taken:
+                break
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _sent(self, count: int) -> None:
         queue = self._queue
         self.queued -= count
+        self._taken += count
+        if self._waiters:
+            self._release(self._taken)
         while count:
             first = queue[0]
             if len(first) > count:
@@ -127,7 +143,7 @@ class FrameWriter:
         self.sock.close()
         self._queue.clear()
         self.queued = 0
-        self._emptied()
+        self._release(inf)
 
 
 class FrameReader:

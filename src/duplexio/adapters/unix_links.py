@@ -31,7 +31,7 @@ class Out:
         self.node = ""
         self.since = bus._loop.time()
         self._bus = bus
-        self.writer = FrameWriter(bus._loop, sock, self._lost, bus._emptied)
+        self.writer = FrameWriter(bus._loop, sock, self._lost)
         self._reader = FrameReader(MAX_GREETING, self._greeting, self._refused)
 
     def greet(self) -> None:

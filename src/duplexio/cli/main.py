@@ -19,7 +19,7 @@ from uvicorn.supervisors import ChangeReload
 from duplexio.cli.client_arguments import add_client_options
 from duplexio.cli.served import APPLICATION, FACTORY, HEALTH_PATH
 from duplexio.errors import ConfigurationError
-from duplexio.integrations.hosting import UvicornServer, configuration, log_config
+from duplexio.integrations.hosting import UvicornServer, bound_socket, configuration, log_config
 from duplexio.workers.identity import CLUSTER_ID
 from duplexio.workers.supervised import supervised
 from duplexio.workers.supervisor import WORKER_TIMEOUT, Supervisor, check_workers
@@ -171,13 +171,13 @@ def _run(application: str, folder: str, options: dict[str, Any], command: list[s
     settings["log_config"] = log_config()
     config = configuration("duplexio.cli.served:application", factory=True, **reload_options, **settings)
     if supervising:
-        return Supervisor(command, [config.bind_socket()], workers, worker_timeout).run()
+        return Supervisor(command, [bound_socket(config)], workers, worker_timeout).run()
     server = UvicornServer(config, began=None if given is None else given.begin)
     try:
         if given is not None:
             server.run(given.sockets)
         elif config.should_reload:
-            ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
+            ChangeReload(config, target=server.run, sockets=[bound_socket(config)]).run()
         else:
             server.run()
     except KeyboardInterrupt:

@@ -47,6 +47,12 @@ Headers = list[tuple[bytes, bytes]]
 F = TypeVar("F", bound=Callable[..., Any])
 EngineEvent = Literal["initial_headers", "headers", "connection_error"]
 
+#: What has become of a session that was this process' own, and of one that was not, as its id tells.
+OVER = "it has ended"
+ELSEWHERE = (
+    "another process has it, or had it and has ended; those that were started apart find each other's sessions by one "
+    "cluster_id"
+)
 #: Longer than the shortest time that closings are apart, so that a server with a few clients is out at once.
 CLOSING_INTERVAL = 0.02
 _ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
@@ -201,7 +207,7 @@ class EngineServer:
         if connection is None or not connection.still_open():
             # Not all of it: it may be the secret of a session that lives elsewhere.
             named = shown(sid if len(sid) <= 8 else sid[:8] + "…")
-            hint = f"no session {named} here: it has ended, or a process has it that this one does not know of"
+            hint = f"no session {named} here: {OVER if sid.startswith(self.tag) else ELSEWHERE}"
             if connection is None and self.locate is not None:
                 neighbour = self.locate(sid)
                 if neighbour is not None:

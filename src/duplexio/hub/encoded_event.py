@@ -77,6 +77,11 @@ class EncodedEvent:
         # The namespace is in it.
         return EncodedEvent.of(namespace, *self._data())
 
+    @property
+    def size(self) -> int:
+        """Bytes of what travels."""
+        return len(self.text) + sum(map(len, self.attachments))
+
     def check(self) -> None:
         """Raises SocketPacketError where this server could not hand on what came from another, by its form alone."""
         hub = self._namespace.hub

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from duplexio.errors import AckTimeout, LimitExceeded
+from duplexio.errors import AckTimeout, LimitExceeded, MessageTooLarge
 from duplexio.hub.acks import Answered, Collector
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.recovery import Origin
@@ -23,7 +24,10 @@ __all__ = ["Adapter", "ChildrenAdapter", "LocalAdapter"]
 
 
 class Adapter(Protocol):
-    """One per namespace, called on the loop. What waits for other servers is async; the rest is true here on return."""
+    """One per namespace, called on the loop. What waits for other servers is async; the rest is true here on return.
+
+    What sends to other servers raises EncodeError and MessageTooLarge before anything is sent, here too.
+    """
 
     rooms: RoomTable
 
@@ -31,8 +35,11 @@ class Adapter(Protocol):
     def alone(self) -> bool:
         """Whether there is no other server."""
 
+    def check(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        """Raises what `broadcast` and `broadcast_with_ack` raise for such an event. May be called on any thread."""
+
     def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
-        """Sends the event to each socket that `targets` names, once. Raises EncodeError, and nothing for a receiver."""
+        """Sends the event to each socket that `targets` names, once. Nothing is raised for a receiver."""
 
     async def broadcast_with_ack(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> list[Any]:
         """The same, and the first argument of each acknowledgement. Raises AckTimeout after `flags.timeout` seconds."""
@@ -47,7 +54,7 @@ class Adapter(Protocol):
     def disconnect_sockets(self, targets: Targets, flags: Flags, close: bool) -> None: ...
 
     def server_side_emit(self, event: str, args: Sequence[Any]) -> None:
-        """To the other servers; not to this one."""
+        """To the other servers; not to this one. May be called on any thread."""
 
     async def server_side_emit_with_ack(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         """The same, and the first argument of each server's answer."""
@@ -73,12 +80,32 @@ class LocalAdapter:
     def _select(self, targets: Targets) -> list[Socket]:
         return self.rooms.select(targets, self._namespace.sockets)
 
-    def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+    def check(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        self._namespace.hub.check_encodable(args)
+
+    def broadcast(
+        self,
+        event: str,
+        args: Sequence[Any],
+        targets: Targets,
+        flags: Flags,
+        most: int = sys.maxsize,
+    ) -> None:
+        """Raises MessageTooLarge where the packet has more bytes than `most`, before it is sent.
+
+        Not to be used where it is kept for recovery: it would be there already.
+        """
         namespace = self._namespace
         sockets = self._select(targets)
-        if not sockets and namespace.log is None:
-            return
-        message = _shared(namespace._encode_event(event, args, targets, flags))
+        if not sockets:
+            if not namespace.hub.thread:
+                namespace.hub.reporter.before_the_start(event)
+            if namespace.log is None:
+                return
+        packet = namespace._encode_event(event, args, targets, flags)
+        message = _shared(packet)
+        if message.size > most:
+            raise MessageTooLarge(message.size, most)
         for socket in sockets:
             if socket._special or flags.volatile:
                 socket._deliver(message, event, args, flags, stored=not flags.volatile, shared=True)
@@ -230,6 +257,10 @@ class ChildrenAdapter:
 
     def _locals(self) -> list[LocalAdapter]:
         return [child.local_adapter for child in self._children.values()]
+
+    def check(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
+        for local in self._locals()[:1]:
+            local.check(event, args, targets, flags)
 
     def broadcast(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
         for child in list(self._children.values()):

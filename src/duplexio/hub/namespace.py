@@ -10,7 +10,7 @@ from duplexio.errors import ConfigurationError
 from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, check_event_name, make_handler
 from duplexio.hub.fanout import Adapter, ChildrenAdapter, LocalAdapter
 from duplexio.hub.functions import require_arguments
-from duplexio.hub.operators import BroadcastOperator, RemoteSocket
+from duplexio.hub.operators import BroadcastOperator, Reach, RemoteSocket
 from duplexio.hub.recovery import InheritedLog, Log
 from duplexio.hub.rooms import RoomEvent, RoomTable
 from duplexio.hub.targets import Flags, Targets
@@ -188,6 +188,17 @@ class Broadcasting:
         """Disconnects every socket."""
         self._operator().disconnect_sockets(close)
 
+    def server_side_emit(self: Reach, event: str, *args: Any) -> None:
+        """Sends an event to the other servers; their `on_server` hears it, once each. See `BroadcastOperator.emit`."""
+        self.hub.check_event(event)
+        self.adapter.server_side_emit(event, args)
+
+    async def server_side_emit_with_ack(self: Reach, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
+        """The same, and the first argument of each server's answer; none where this server is the only one."""
+        self.hub.check_event(event)
+        seconds = self.hub.options.ack_timeout if timeout is None else timeout
+        return await self.adapter.server_side_emit_with_ack(event, args, seconds)
+
 
 class Namespace(Registrations, Broadcasting):
     """A namespace: handlers, middlewares, and the sockets that are in it.
@@ -267,17 +278,6 @@ class Namespace(Registrations, Broadcasting):
             return lambda function: self.on_room(event, function)
         self.adapter.rooms.on(event, listener)
         return listener
-
-    def server_side_emit(self, event: str, *args: Any) -> None:
-        """Sends an event to the other servers; their `on_server` hears it."""
-        self.hub.check_event(event)
-        self.hub.call(lambda: self.adapter.server_side_emit(event, args))
-
-    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float | None = None) -> list[Any]:
-        """The same, and the first argument of each server's answer; none where this server is the only one."""
-        self.hub.check_event(event)
-        seconds = self.hub.options.ack_timeout if timeout is None else timeout
-        return await self.adapter.server_side_emit_with_ack(event, args, seconds)
 
     def _operator(self) -> BroadcastOperator:
         return BroadcastOperator(self)

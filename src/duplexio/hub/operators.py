@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from duplexio.hub.hub import Hub
     from duplexio.hub.socket import Socket
 
-__all__ = ["BroadcastOperator", "RemoteSocket", "SocketOperator"]
+__all__ = ["BroadcastOperator", "Reach", "RemoteSocket", "SocketOperator"]
 
 
 class Reach(Protocol):
     """What an operator starts from: a namespace, or the parent of many."""
 
     hub: Hub
-
     adapter: Adapter
 
 
@@ -77,7 +76,8 @@ class BroadcastOperator:
     def emit(self, event: str, *args: Any) -> None:
         """Sends an event. Never blocks; from another thread it is queued to the loop.
 
-        Raises ReservedEvent and EncodeError; never for a receiver that is slow or gone.
+        Raises ReservedEvent and EncodeError, and MessageTooLarge where several servers are one; then nobody was sent
+        it. Never for a receiver that is slow or gone.
         """
         namespace = self._namespace
         hub = namespace.hub
@@ -85,7 +85,7 @@ class BroadcastOperator:
         if hub.on_loop():
             namespace.adapter.broadcast(event, args, self._targets, self._flags)
         else:
-            hub.check_encodable(args)
+            namespace.adapter.check(event, args, self._targets, self._flags)
             copied = snapshot(args)
             hub.call(lambda: namespace.adapter.broadcast(event, copied, self._targets, self._flags))
 
@@ -97,8 +97,8 @@ class BroadcastOperator:
         """Sends an event and waits for everybody's acknowledgement.
 
         Returns the first argument of each, in order of arrival. Raises AckTimeout after `timeout` seconds
-        (`ack_timeout` of the server by default) with those that came in `.responses`; ReservedEvent, EncodeError.
-        Cancelling it only stops the waiting.
+        (`ack_timeout` of the server by default) with those that came in `.responses`; ReservedEvent, EncodeError, and
+        MessageTooLarge as `emit` does. Cancelling it only stops the waiting.
         """
         operator = self if timeout is None else self.timeout(timeout)
         self._namespace.hub.check_event(event)

@@ -316,10 +316,17 @@ class Receiver:
         if isinstance(ack, Ack):
             ack.fail()
         hub = self._hub
-        hub.reporter.failure(
-            f"the handler of {shown(event)} in {self._logged_namespace} raised for socket {self._logged_id}", error
-        )
+        text = f"the handler of {shown(event)} in {self._logged_namespace} raised for socket {self._logged_id}"
+        hub.reporter.failure(text + _hint(error), error)
         hub.tell_error(error, self, event)
+
+
+def _hint(error: BaseException) -> str:
+    """For who knows an API in which `emit` is awaited: Python's own words do not say what to do."""
+    text = str(error) if isinstance(error, TypeError) else ""
+    if "NoneType" in text and "await" in text:
+        return "; emit, join, leave and their relatives are not awaited: take the await away"
+    return ""
 
 
 def settle(future: asyncio.Future[list[Any]], error: DuplexioError | None, arguments: list[Any]) -> None:

@@ -18,10 +18,13 @@ from duplexio.hub.targets import Targets
 from duplexio.protocol.engine_packet import Outgoing
 from duplexio.types import Room
 
-__all__ = ["Entry", "InheritedLog", "Log", "Origin", "Restored", "Session"]
+__all__ = ["LAG_SECONDS", "Entry", "InheritedLog", "Log", "Origin", "Restored", "Session"]
 
 #: By which the servers of a cluster know an event: who has sent it, and how many that one had sent by then.
 Origin = tuple[str, int]
+
+#: How far behind another server may be: one that was for longer was not heard of, and not asked.
+LAG_SECONDS = 30.0
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -206,8 +209,10 @@ class Log:
         newest = islice(reversed(self._entries), count)
         return [e for e in newest if e.targets.includes(rooms)][::-1]
 
-    def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room], since: float, left_at: float) -> list[Entry]:
-        """What a server that has seen so many events of each other one has not got, of those for these rooms.
+    def unseen(
+        self, seen: Mapping[str, int], rooms: frozenset[Room] | None, since: float, left_at: float
+    ) -> list[Entry]:
+        """What a server that has seen so many events of each other one has not got, of those for these rooms, or all.
 
         Of a server that it did not know, what came after the client had left it: what is older may be older than the
         session. Nothing of what came before `since`, which spares looking through all of it.
@@ -218,7 +223,7 @@ class Log:
             for e in newest
             if e.origin is not None
             and (e.origin[1] > seen[e.origin[0]] if e.origin[0] in seen else e.at >= left_at)
-            and e.targets.includes(rooms)
+            and (rooms is None or e.targets.includes(rooms))
         ][::-1]
 
     def offset_of(self, entry: Entry) -> str:
@@ -250,3 +255,11 @@ class InheritedLog:
     seen: Mapping[str, int]
     at: float
     until: float
+
+    def seen_with(self, seen: Mapping[str, int]) -> dict[str, int]:
+        """How many events of each server are in it, together with what a server has that has seen so many."""
+        return {node: max(self.seen.get(node, 0), seen.get(node, 0)) for node in {*self.seen, *seen}}
+
+    def later_in(self, log: Log, rooms: frozenset[Room] | None, left_at: float) -> list[Entry]:
+        """What the log of the server it was left to has got since, for these rooms, or all."""
+        return log.unseen(self.seen, rooms, self.at - LAG_SECONDS, left_at)

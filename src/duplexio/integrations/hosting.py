@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import ssl
@@ -25,11 +26,14 @@ __all__ = [
     "Listening",
     "SignalChain",
     "UvicornServer",
+    "bound_socket",
     "configuration",
     "find_close",
     "find_health",
     "listen",
 ]
+
+logger = logging.getLogger("duplexio")
 
 #: After the drain, for requests of the surrounding application that are still running.
 GRACEFUL_SECONDS = 10
@@ -53,6 +57,16 @@ def log_config() -> dict[str, Any]:
     """uvicorn's, with duplexio's own lines among its."""
     loggers = {**LOGGING_CONFIG["loggers"], "duplexio": {"handlers": ["default"], "level": "INFO", "propagate": False}}
     return {**LOGGING_CONFIG, "loggers": loggers}
+
+
+def bound_socket(config: uvicorn.Config) -> socket.socket:
+    """What several processes are to listen on; where it cannot be had, says of which address, and ends the program."""
+    try:
+        return config.bind_socket()
+    except SystemExit:
+        # uvicorn has said why.
+        logger.error("cannot listen on %s:%d", config.host, config.port)
+        raise
 
 
 class UvicornServer(uvicorn.Server):

@@ -186,7 +186,7 @@ class MovedSession(msgspec.Struct, frozen=True):
     """A session that goes to another server.
 
     Attributes:
-        seen, age: how many events of each server are in it at the most, and since how many seconds.
+        seen: how many events of each server are in it at the most, with what it missed.
         away: for how many seconds its client has been.
     """
 
@@ -194,7 +194,6 @@ class MovedSession(msgspec.Struct, frozen=True):
     rooms: list[str]
     data: Any
     seen: dict[str, Count]
-    age: float
     away: float = 0.0
 
 

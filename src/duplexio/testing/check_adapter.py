@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.client import ClientSocket, connect
-from duplexio.errors import AckTimeout, EncodeError
+from duplexio.errors import AckTimeout, EncodeError, MessageTooLarge
 from duplexio.hub.socket import Socket
 from duplexio.observe import Counts, Reporter
 from duplexio.server import Server
@@ -111,6 +111,16 @@ async def timed_out(answers: Awaitable[Any], what: str) -> AckTimeout:
     except AckTimeout as error:
         return error
     raise AssertionError(what)
+
+
+@contextlib.contextmanager
+def too_large() -> Iterator[None]:
+    """What is done in it raises MessageTooLarge."""
+    try:
+        yield
+    except MessageTooLarge:
+        return
+    raise AssertionError("what is too large raises MessageTooLarge")
 
 
 async def check_broadcasts(make: MakeBus) -> None:
@@ -379,14 +389,25 @@ class _Stranger:
 
 
 async def check_too_large(make: MakeBus) -> None:
-    """What is too large for the bus reaches the sockets of its own server, is counted, and keeps nobody waiting."""
+    """What is too large for the bus is told to who sends it, and sent to nobody; an answer that is, is left out."""
     async with cluster(make, 2, 2, max_bus_message=65_536) as stage:
         first, second = stage.servers
         text = "x" * 100_000
-        first.emit("large", text)
-        assert await stage.heard() == [[("large", text)], []]
-        assert first.counts["fault.bus_oversized"] == 1
-        assert await first.emit_with_ack("question", text, timeout=PATIENCE) == [text], "nobody else is waited for"
+        told: list[str] = []
+        second.on_server("large", told.append)
+        for call in first.emit, first.to("all").emit, first.server_side_emit:
+            with too_large():
+                call("large", text)
+        with too_large():
+            await first.emit_with_ack("question", text, timeout=PATIENCE)
+        with too_large():
+            await first.server_side_emit_with_ack("large", text, timeout=PATIENCE)
+        assert await stage.heard() == [[], []], "nobody was sent it"
+        assert told == []
+        first.local.emit("large", text)
+        assert await stage.heard() == [[("large", text)], []], "with .local it travels nowhere"
+        assert await first.local.emit_with_ack("question", text, timeout=PATIENCE) == [text]
+        assert first.counts["fault.bus_oversized"] == 0
         # Answers that are too large for one message come in several; one that is itself too large does not come.
         for number in range(20):
             stage.clients[1].mine.join("room-" * 40 + str(number))

@@ -238,18 +238,28 @@ async def check_full(make: MakeBus) -> None:
 
 
 async def check_drain(make: MakeBus) -> None:
-    """`drain` returns when nothing waits, and can be cancelled."""
+    """`drain` returns when nothing waits, for all or for one, and can be cancelled."""
     async with ends(make, 2) as (first, second):
         await asyncio.wait_for(first.bus.drain(), PATIENCE)
+        await asyncio.wait_for(first.bus.drain(second.bus.node), PATIENCE)
+        await asyncio.wait_for(first.bus.drain(second.bus.node + "x"), PATIENCE)
         for number in range(50):
             first.bus.publish("c", b"%d" % number * 10_000)
-        draining = asyncio.ensure_future(first.bus.drain())
+        draining = [asyncio.ensure_future(first.bus.drain(to)) for to in ("", second.bus.node)]
         await asyncio.sleep(0)
-        draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
+        for each in draining:
+            each.cancel()
+        await asyncio.gather(*draining, return_exceptions=True)
+        await asyncio.wait_for(first.bus.drain(second.bus.node), PATIENCE)
+        assert first.bus.health().queued == 0, "nothing waits behind `drain`, where there is but one"
+        first.bus.publish("c", b"last")
         await asyncio.wait_for(first.bus.drain(), PATIENCE)
         assert first.bus.health().queued == 0, "nothing waits behind `drain`"
-        await until(lambda: len(second.messages) == 50, "cancelling it stops nothing else")
+        await until(lambda: len(second.messages) == 51, "cancelling it stops nothing else")
+        draining = [asyncio.ensure_future(first.bus.drain(to)) for to in ("", second.bus.node)]
+        first.bus.publish("c", b"x" * LIMITS.max_message)
+        await second.bus.close()
+        await asyncio.wait_for(asyncio.gather(*draining), PATIENCE)
 
 
 async def check_close(make: MakeBus) -> None:

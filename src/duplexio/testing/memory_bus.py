@@ -46,7 +46,8 @@ class MemoryBus:
         self._inbox_bytes = 0
         self._scheduled = False
         self._dropped = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        #: Who waits, and for what one node is still to get, or all.
+        self._waiters: dict[asyncio.Future[None], str] = {}
         self._reading = True
 
     @property
@@ -144,23 +145,24 @@ class MemoryBus:
 
     def _release(self) -> None:
         for member in list(self._cluster._members.values()):
-            if member._waiters and not member._queued():
-                waiters, member._waiters = member._waiters, []
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
+            for waiter, to in member._waiters.items():
+                if not waiter.done() and not member._queued(to):
+                    waiter.set_result(None)
 
-    def _queued(self) -> int:
-        """How many bytes of this end wait."""
-        members = self._cluster._members.values()
+    def _queued(self, to: str = "") -> int:
+        """How many bytes of this end wait, for one node or all."""
+        members = [m for node, m in self._cluster._members.items() if not to or node == to]
         return sum(len(message) for m in members for sender, _, message in m._inbox if sender is self)
 
-    async def drain(self) -> None:
+    async def drain(self, to: str = "") -> None:
         """See `Bus.drain`."""
-        if self._node and self._queued():
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
+        if self._node and self._queued(to):
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiters[waiter] = to
+            try:
+                await waiter
+            finally:
+                self._waiters.pop(waiter, None)
 
     async def close(self) -> None:
         """See `Bus.close`."""
@@ -191,7 +193,6 @@ class MemoryBus:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        self._waiters.clear()
 
     def health(self) -> BusHealth:
         """See `Bus.health`."""

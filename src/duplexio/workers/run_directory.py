@@ -7,14 +7,13 @@ import errno
 import os
 import secrets
 import socket
-import stat
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from duplexio.workers.peer_uid import is_ours
+from duplexio.unix_owner import is_ours, make_folder
 from duplexio.workers.unforked import unforked
 
 __all__ = [
@@ -40,8 +39,6 @@ BACKLOG = 256
 SWEPT = 200
 #: Seconds after which a name that was never made public is somebody's who died in between.
 ABANDONED = 60.0
-#: How often a folder is made again that others remove while it is empty. Each of them does so once.
-MAKING_ATTEMPTS = 1000
 #: Whether a refused connection says for certain that nobody listens. Elsewhere a full backlog refuses, too.
 REFUSED_IS_GONE = sys.platform == "linux"
 
@@ -85,23 +82,11 @@ def _places() -> Iterator[Path]:
 
 def _make_private(folder: Path) -> None:
     """Raises OSError where it cannot be had for this user alone."""
-    found = _make(folder)
-    # Anybody may have made one of that name, in a place where all may write, and waits for us to use it.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    found = make_folder(folder)
+    if not found.is_folder or found.user != os.geteuid():
         raise PermissionError(1, "it is another user's")
-    if stat.S_IMODE(found.st_mode) != 0o700:
+    if found.mode != 0o700:
         folder.chmod(0o700)
-
-
-def _make(folder: Path) -> os.stat_result:
-    """What it is, now that it is there."""
-    for _ in range(MAKING_ATTEMPTS):
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        # Between the two, somebody who starts or ends may have removed it, since it was empty.
-        with contextlib.suppress(FileNotFoundError):
-            return folder.lstat()
-    raise FileNotFoundError(errno.ENOENT, "it goes as often as it is made")
 
 
 def claim_tag(folder: Path) -> tuple[str, socket.socket]:

@@ -1,0 +1,78 @@
+"""To whom a server that closes leaves the sessions of clients that are to come back, and how long it tries."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from duplexio.adapters.estate import estate_of
+from duplexio.errors import EncodeError
+
+if TYPE_CHECKING:
+    from duplexio.adapters.cluster import Cluster
+    from duplexio.hub.hub import Hub
+
+__all__ = ["Leaving"]
+
+#: How long it takes at the most to leave sessions to another server: some 64 MiB, to one that is busy.
+LEAVING_SECONDS = 5.0
+#: How long one of several may take for a record, a few MiB at the most: it would be read in some milliseconds, and
+#: there is time to try others.
+SLOW_SECONDS = 1.0
+
+
+class Leaving:
+    """Of one server.
+
+    Attributes:
+        heir: to whom they are left just now; empty where they are not.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.heir = ""
+        self._cluster = cluster
+        self._patience: asyncio.Timeout | None = None
+
+    async def leave(self, hub: Hub) -> None:
+        """Leaves them to one of the others; to the next where that one goes, or does not read. Nothing without any."""
+        cluster = self._cluster
+        deadline = hub.loop.time() + LEAVING_SECONDS
+        slow: set[str] = set()
+        while not cluster.alone and (heirs := cluster.heirs):
+            quick = [node for node in heirs if node not in slow]
+            self.heir = secrets.choice(quick or heirs)
+            try:
+                async with asyncio.timeout_at(deadline) as self._patience:
+                    await self._leave_to(self.heir, hub, deadline, SLOW_SECONDS if len(quick) > 1 else LEAVING_SECONDS)
+            except TimeoutError:
+                if hub.loop.time() >= deadline:
+                    text = f"not all sessions could be left to another server in {LEAVING_SECONDS:g} s"
+                    hub.reporter.warning(text)
+                    return
+                slow.add(self.heir)
+                continue
+            finally:
+                self._patience, node, self.heir = None, self.heir, ""
+            if node in cluster.heirs:
+                return
+            # It has gone, or is closing, too: what it got is lost with it.
+
+    async def _leave_to(self, heir: str, hub: Hub, deadline: float, patience: float) -> None:
+        cluster = self._cluster
+        assert self._patience is not None
+        for namespace in list(hub.namespaces.values()):
+            for record in estate_of(namespace, cluster.seen, cluster.max_message // 4):
+                if heir not in cluster.heirs:
+                    return
+                try:
+                    cluster.publish(record, heir)
+                except EncodeError as error:
+                    hub.reporter.fault("data_not_shared", "session", f"some cannot be left behind: {error}")
+                self._patience.reschedule(min(deadline, hub.loop.time() + patience))
+                await cluster.bus.drain(heir)
+
+    def goes(self, node: str) -> None:
+        """It is lost, or closing: nothing more is left to it."""
+        if node == self.heir and self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(0.0)
