@@ -26,6 +26,7 @@ ROWS: dict[str, int] = {
     "duplexio.client_values": 0,
     "duplexio.options": 0,
     "duplexio.unix_owner": 0,
+    "duplexio.unforked": 0,
     "duplexio.protocol": 1,
     "duplexio.engine": 2,
     "duplexio.hub": 3,

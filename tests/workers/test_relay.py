@@ -235,6 +235,8 @@ def test_the_death_of_an_owner_whose_children_live_on(command: str) -> None:
             both.owner.kill()
             assert poll.response().text == UNKNOWN
         assert session.ask(both.other_port).text == UNKNOWN
+        # Nor does anybody wait for what it would say of its sockets.
+        both.other.wait_for("has gone: it has closed its connection")
 
 
 def test_an_owner_that_stands_still() -> None:

@@ -19,6 +19,7 @@ from duplexio.adapters.unix_frames import READ_BYTES, frame
 from duplexio.adapters.unix_links import TAG, In, Out
 from duplexio.errors import ConfigurationError
 from duplexio.observe import Reporter
+from duplexio.unforked import unforked
 from duplexio.unix_owner import is_ours
 
 __all__ = ["UnixBus"]
@@ -127,7 +128,7 @@ class UnixBus:
 
     def _listen(self) -> None:
         """Listens before its file has its name: a file that nobody listens behind is then always a dead worker's."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = unforked(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
             listener.setblocking(False)
             passing = self._path(self.tag, ".new")
@@ -180,7 +181,7 @@ class UnixBus:
         """Opens the connection to another worker. Connecting by a path takes no time."""
         path = self._path(tag)
         try:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock = unforked(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         except OSError as error:
             # Of descriptors, as a rule; tried again soon.
             self._reporter.fault("bus_failed", tag, f"a connection could not be opened: {error}")
@@ -217,7 +218,7 @@ class UnixBus:
             self._loop.remove_reader(self._listener)
             self._reporter.fault("bus_failed", "accept", f"a connection could not be accepted: {error}")
             return
-        sock.setblocking(False)
+        unforked(sock).setblocking(False)
         if not is_ours(sock):
             self._reporter.fault("bus_stranger", "unix", "another user has connected; refused")
             sock.close()

@@ -9,9 +9,9 @@ import socket
 from collections.abc import Callable
 
 from duplexio.engine.server import EngineServer
+from duplexio.unforked import unforked
 from duplexio.unix_owner import is_ours
 from duplexio.workers.relay_message import HELLO_SIZE, Hello, RelayError, kind_of_hello
-from duplexio.workers.unforked import unforked
 
 __all__ = ["Caller", "RelayListener"]
 

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from duplexio.unforked import unforked
 from duplexio.unix_owner import is_ours, make_folder
-from duplexio.workers.unforked import unforked
 
 __all__ = [
     "ALPHABET",
