@@ -15,7 +15,6 @@ from typing import cast
 
 from duplexio.engine.server import EngineServer
 from duplexio.engine.transport import NOBODY
-from duplexio.engine.websocket import WebSocketTransport
 from duplexio.engine.websocket_deflate import accept_websocket
 from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal, Request
 from duplexio.protocol.websocket_handshake import refusing, switching_protocols, websocket_key
@@ -62,13 +61,10 @@ class Adoption(FrameStream):
         early: bytes,
         passed: socket.socket,
         ended: Callable[[Adoption], None],
-        adopted: set[WebSocketTransport],
     ) -> None:
-        """`adopted`: where the WebSockets are that came of it, for as long as they live."""
         super().__init__(engine, MAX_HEAD, early)
         self._passed: socket.socket | None = passed
         self._told_ended = ended
-        self._adopted = adopted
         self._task: asyncio.Task[None] | None = None
         self._timer = engine.loop.call_later(MESSAGE_TIMEOUT, self._too_late)
 
@@ -119,8 +115,8 @@ class Adoption(FrameStream):
         assert key is not None
         transport, extensions = accept_websocket(request, engine.options, NOBODY)
         raw.write(switching_protocols(key, [*engine.response_headers(request), *extensions]))
-        self._adopted.add(transport)
-        transport.on_lost = self._adopted.discard
+        engine.adopted.add(transport)
+        transport.on_lost = engine.adopted.discard
         transport.attach(raw)
         engine.open_websocket(request, transport, "", verdict)
         early = leftover + bytes(held.early)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from duplexio.engine.neighbour import Asker, Bridge, Neighbour
 from duplexio.engine.server import EngineServer
-from duplexio.engine.websocket import WebSocketTransport
 from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal, Request
 from duplexio.workers.bridge import WebSocketBridge, unanswered
 from duplexio.workers.bridged_websocket import BridgedWebSocket
@@ -65,7 +64,6 @@ class Neighbourhood:
         self._left = False
         self._streams: set[Stream] = set()
         self._bridges: set[WebSocketBridge] = set()
-        self._adopted: set[WebSocketTransport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener = RelayListener(
             engine,
@@ -171,7 +169,7 @@ class Neighbourhood:
 
     def _take_descriptor(self, connection: socket.socket, data: bytes, passed: socket.socket | None) -> None:
         assert passed is not None
-        self._take(connection, Adoption(self._engine, data, passed, self._streams.discard, self._adopted))
+        self._take(connection, Adoption(self._engine, data, passed, self._streams.discard))
 
     def _take(self, connection: socket.socket, stream: Stream) -> None:
         task = self._engine.loop.create_task(self._serve(connection, stream))
@@ -207,7 +205,7 @@ class Neighbourhood:
             async with asyncio.timeout(RELEASE_TIMEOUT):
                 for bridge in list(self._bridges):
                     bridge.shut_down()
-                while self._adopted or self._asked.waiting:  # noqa: ASYNC110
+                while self._engine.adopted or self._asked.waiting:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
         for channel in list(self._channels.values()):
             channel.leave()
