@@ -25,8 +25,11 @@ from duplexio.workers.relay_message import (
     Hello,
     Kind,
     RelayError,
+    headers_of,
     hello,
+    pack,
     pack_request,
+    unpack,
     unpack_request,
     write_frames,
 )
@@ -38,13 +41,22 @@ __all__ = ["Adoption", "pass_on"]
 MESSAGE_TIMEOUT = 5.0
 
 
-def pass_on(folder: Path, tag: str, request: Request, descriptor: int, leftover: bytes) -> bool:
+Headers = list[tuple[bytes, bytes]]
+
+
+def pass_on(
+    folder: Path, tag: str, request: Request, descriptor: int, leftover: bytes, headers: Headers | None
+) -> bool:
     """See `engine.neighbour.Neighbour`."""
-    payload = pack_request(request, leftover)
+    if headers is None:
+        kind, payload = Kind.ADOPT, pack_request(request, leftover)
+    else:
+        words = [word for header in headers for word in header]
+        kind, payload = Kind.ADOPT_WITH, pack_request(request, leftover, pack(words))
     if len(payload) > PIECE:
         # More than what a socket that nobody has read from yet takes for certain.
         return False
-    message = b"".join((hello(Hello.DESCRIPTOR), *write_frames(Kind.ADOPT, 0, payload)))
+    message = b"".join((hello(Hello.DESCRIPTOR), *write_frames(kind, 0, payload)))
     try:
         with dial(folder, tag) as connection:
             return socket.send_fds(connection, [message], [descriptor]) == len(message)
@@ -70,11 +82,16 @@ class Adoption(FrameStream):
 
     def received(self, kind: Kind, number: int, payload: bytes) -> None:
         passed = self._passed
-        if kind is not Kind.ADOPT or passed is None:
+        if kind not in (Kind.ADOPT, Kind.ADOPT_WITH) or passed is None:
             raise RelayError(f"a frame of kind {kind.name} with a descriptor")
-        request, (leftover,) = unpack_request(payload, 1)
+        headers: Headers | None = None
+        if kind is Kind.ADOPT:
+            request, (leftover,) = unpack_request(payload, 1)
+        else:
+            request, (leftover, words) = unpack_request(payload, 2)
+            headers = headers_of(unpack(words))
         self._passed = None
-        self._task = self.engine.loop.create_task(self._adopt(passed, request, leftover))
+        self._task = self.engine.loop.create_task(self._adopt(passed, request, leftover, headers))
 
     def ended(self) -> None:
         self._timer.cancel()
@@ -87,7 +104,7 @@ class Adoption(FrameStream):
         if self._passed is not None:
             self.break_off(f"a descriptor came without its message in {MESSAGE_TIMEOUT:g} s")
 
-    async def _adopt(self, passed: socket.socket, request: Request, leftover: bytes) -> None:
+    async def _adopt(self, passed: socket.socket, request: Request, leftover: bytes, headers: Headers | None) -> None:
         passed.setblocking(False)
         try:
             raw, _ = await self.engine.loop.connect_accepted_socket(_Held, passed)
@@ -95,9 +112,11 @@ class Adoption(FrameStream):
             passed.close()
             return
         held = cast(_Held, raw.get_protocol())
-        self._answer(raw, request, leftover, held)
+        self._answer(raw, request, leftover, headers, held)
 
-    def _answer(self, raw: asyncio.Transport, request: Request, leftover: bytes, held: _Held) -> None:
+    def _answer(
+        self, raw: asyncio.Transport, request: Request, leftover: bytes, headers: Headers | None, held: _Held
+    ) -> None:
         engine = self.engine
         session = engine.connections.get(request.query.get("sid", ""))
         if session is not None:
@@ -114,7 +133,9 @@ class Adoption(FrameStream):
             return
         assert key is not None
         transport, extensions = accept_websocket(request, engine.options, NOBODY)
-        raw.write(switching_protocols(key, [*engine.response_headers(request), *extensions]))
+        if headers is None:
+            headers = engine.response_headers(request)
+        raw.write(switching_protocols(key, [*headers, *extensions]))
         engine.adopted.add(transport)
         transport.on_lost = engine.adopted.discard
         transport.attach(raw)

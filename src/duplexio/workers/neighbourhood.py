@@ -31,6 +31,7 @@ from duplexio.workers.run_directory import (
 
 __all__ = ["Neighbourhood"]
 
+Headers = list[tuple[bytes, bytes]]
 Stream = AskedStream | BridgedWebSocket | Adoption
 
 #: A session id's length; what has another is nobody's.
@@ -112,9 +113,9 @@ class Neighbourhood:
             return _Unreachable(str(error)).ask(request, body, asker)
         return _nothing
 
-    def pass_on(self, tag: str, request: Request, descriptor: int, leftover: bytes) -> bool:
+    def pass_on(self, tag: str, request: Request, descriptor: int, leftover: bytes, headers: Headers | None) -> bool:
         """See `engine.neighbour.Neighbour.pass_on`."""
-        passed = pass_on(self.folder, tag, request, descriptor, leftover)
+        passed = pass_on(self.folder, tag, request, descriptor, leftover, headers)
         if passed:
             self._engine.reporter.count("passed_websockets")
         return passed
@@ -232,8 +233,8 @@ class _Worker:
     async def bridge(self, request: Request) -> Bridge | Refusal:
         return await self._neighbourhood.open_bridge(self._tag, request)
 
-    def pass_on(self, request: Request, descriptor: int, leftover: bytes) -> bool:
-        return self._neighbourhood.pass_on(self._tag, request, descriptor, leftover)
+    def pass_on(self, request: Request, descriptor: int, leftover: bytes, headers: Headers | None = None) -> bool:
+        return self._neighbourhood.pass_on(self._tag, request, descriptor, leftover, headers)
 
 
 class _Unreachable:
@@ -251,7 +252,7 @@ class _Unreachable:
     async def bridge(self, request: Request) -> Bridge | Refusal:
         return self.refusal()
 
-    def pass_on(self, request: Request, descriptor: int, leftover: bytes) -> bool:
+    def pass_on(self, request: Request, descriptor: int, leftover: bytes, headers: Headers | None = None) -> bool:
         return False
 
     def refusal(self) -> Refusal:
