@@ -1,4 +1,8 @@
-"""Serving by uvicorn with our classes, and beginning to close when the process is told to end."""
+"""Serving by uvicorn with our classes, and beginning to close when the process is told to end.
+
+Relies, beyond documented use, on `startup`, `shutdown`, `capture_signals`, `servers`, `server_state` and `lifespan` of
+uvicorn's server.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,6 @@ __all__ = [
     "bound_socket",
     "configuration",
     "find_close",
-    "find_endpoint",
     "find_health",
     "listen",
 ]
