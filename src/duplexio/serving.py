@@ -30,7 +30,7 @@ def run(
     config = hosting.configuration(app, host=host, port=port, **{**defaults, **uvicorn_options})
     try:
         if given is not None:
-            hosting.UvicornServer(config, began=given.begin).run(given.sockets)
+            hosting.UvicornServer(config, began=given.begin, listen=given.listen).run(given.sockets)
         elif workers > 1:
             code = Supervisor(_this_script(), [hosting.bound_socket(config)], workers, worker_timeout).run()
             if code:

@@ -190,6 +190,29 @@ async def test_one_that_stands_still_costs_nobody_his_session(tmp_path: Path) ->
             assert back.id == reader.sid, "it goes on"
 
 
+async def test_it_goes_when_what_it_has_left_is_there(tmp_path: Path) -> None:
+    """Until then it answers for its sessions itself: who asks all servers in between finds them with one of the two."""
+    options: dict[str, Any] = {"connection_state_recovery": True, "heartbeat_timeout": 1000.0}
+    async with workers(tmp_path, **options) as here, serving(adapter=UnixBus(here.directory), **options) as first:
+        second = await here.start()
+        two, _ = await here.client(second)
+        await servers_seen(two, 1)
+        reader = Reader()
+        await reader.connect(first)
+        first.emit("e", "missed")
+        await reader.drop()
+        os.kill(second.pid, signal.SIGSTOP)
+        closing = asyncio.ensure_future(first.close())
+        await asyncio.sleep(0.3)
+        assert first.health()["bus"]["servers"] == 1
+        assert not closing.done()
+        os.kill(second.pid, signal.SIGCONT)
+        await asyncio.wait_for(closing, SECONDS)
+        auth = {"pid": reader.pid, "offset": reader.offset}
+        async with duplexio.connect(second.url, transports=["websocket"], reconnection=False, auth=auth) as back:
+            assert back.id == reader.sid, "it goes on"
+
+
 async def test_draining_to_one_that_reads(tmp_path: Path) -> None:
     directory = tmp_path / "run"
     async with workers(tmp_path) as here, ends(lambda: UnixBus(directory), 2) as (first, second):

@@ -18,6 +18,7 @@ from duplexio.protocol.cluster_message import (
     Bye,
     CarriedEvent,
     Disconnect,
+    Fence,
     Fetch,
     Hello,
     Inherit,
@@ -52,6 +53,7 @@ RECORDS: list[Record] = [
         "/", "e", 3, {"n": 1}, [("p", "s", ["r"], {"a": 1}, 0, 1.5, None)], [(1, 0.5, [], [], ("n", 1), 0, b"", [])]
     ),
     Taken("/", "pid"),
+    Fence(3),
 ]
 
 

@@ -119,6 +119,27 @@ admitting = Starlette(
     routes=[Mount("/socket.io", app=make_server())],
     middleware=[Middleware(CORSMiddleware, allow_origins=["http://page.test"])],
 )
+
+
+class Adding:
+    """Has a say in the answers to handshakes of WebSockets."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if message["type"] == "websocket.accept":
+                message = {**message, "headers": [*message["headers"], (b"x-added", b"around")]}
+                if b"&refuse" in scope["query_string"]:
+                    message = {"type": "websocket.close", "code": 1000}
+            await send(message)
+
+        await self.app(scope, receive, sending)
+
+
+#: Behind a framework whose middleware changes answers to handshakes.
+surrounded = Starlette(routes=[Mount("/socket.io", app=make_server())], middleware=[Middleware(Adding)])
 small = make_server(max_http_buffer_size=10_000)
 impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
 hasty = make_server(upgrade_timeout=0.5)

@@ -180,6 +180,7 @@ def test_garbage_with_descriptors(workers: Pair, folder: Path) -> None:
     session = Session(workers.owner_port).open()
     before = descriptors(workers.owner.pid)
     adopt = frames(Kind.ADOPT, pack([b"GET", b"/", b"", b"", b"", b"\0\1", b""]))
+    no_header = pack([b"GET", b"/", b"", b"", b"", b"\0\2", b"", pack([b"alone"])])
     one, other = socket.socketpair()
     listening = socket.create_server(("127.0.0.1", 0))
     with one, other, listening, open(os.devnull, "rb") as file:
@@ -189,6 +190,7 @@ def test_garbage_with_descriptors(workers: Pair, folder: Path) -> None:
             (hello(Hello.DESCRIPTOR), [one.fileno(), other.fileno()]),
             (hello(Hello.DESCRIPTOR) + b"\xff" * 100, [one.fileno()]),
             (hello(Hello.DESCRIPTOR) + frames(Kind.TEXT, b""), [one.fileno()]),
+            (hello(Hello.DESCRIPTOR) + frames(Kind.ADOPT_WITH, no_header), [one.fileno()]),
             (hello(Hello.DESCRIPTOR) + adopt, [listening.fileno()]),
             (hello(Hello.DESCRIPTOR) + adopt, [one.fileno()]),
         ):

@@ -16,7 +16,7 @@ import pytest
 from tests.hosting.processes import duplexio_run, running
 
 from .pairs import HERE
-from .test_supervisor import health, wait_all
+from .test_supervisor import healths, wait_all
 
 SCRIPT = Path(__file__).with_name("stress.mjs")
 POLLING = UPGRADE = 12
@@ -50,7 +50,7 @@ class Clients:
 
 def busiest(port: int) -> int:
     """The worker with the most sessions of those that have answered some times."""
-    states = [health(port) for _ in range(40)]
+    states = healths(port, 40)
     return int(max(states, key=lambda state: state["connections"])["pid"])
 
 

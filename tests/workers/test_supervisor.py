@@ -22,7 +22,7 @@ from tests.hosting.crowd import crowd
 from tests.hosting.processes import START_SECONDS, ServerProcess, assert_quiet, duplexio_run, running
 
 from .pairs import HERE
-from .raw import Sent, Session, request_bytes
+from .raw import Sent, Session, read_response, request_bytes
 
 
 def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS) -> None:
@@ -37,6 +37,18 @@ def health(port: int) -> dict[str, Any]:
         return json.loads(sent.response().body)  # type: ignore[no-any-return]
 
 
+def healths(port: int, number: int) -> list[dict[str, Any]]:
+    """Of whoever gets so many connections, which stand until all have: a new one goes to who has fewer."""
+    with contextlib.ExitStack() as stack:
+        return [health_on(stack, port) for _ in range(number)]
+
+
+def health_on(stack: contextlib.ExitStack, port: int) -> dict[str, Any]:
+    """The same on a connection that is left open."""
+    sent = stack.enter_context(Sent(port, request_bytes("GET", "/healthz")))
+    return json.loads(read_response(stack.enter_context(sent.connection.makefile("rb"))).body)  # type: ignore[no-any-return]
+
+
 def is_there(pid: int) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 0)
@@ -47,15 +59,16 @@ def is_there(pid: int) -> bool:
 def wait_all(process: ServerProcess, number: int, port: int) -> list[int]:
     """Until so many workers serve; their ids."""
     seen: set[int] = set()
+    with contextlib.ExitStack() as stack:
 
-    def all_seen() -> bool:
-        children = process.children()
-        seen.intersection_update(children)
-        with contextlib.suppress(OSError, AssertionError):
-            seen.add(health(port)["pid"])
-        return len(children) == number and seen == set(children)
+        def all_seen() -> bool:
+            children = process.children()
+            seen.intersection_update(children)
+            with contextlib.suppress(OSError, AssertionError):
+                seen.update(health_on(stack, port)["pid"] for _ in range(4 * number))
+            return len(children) == number and seen == set(children)
 
-    wait_until(all_seen)
+        wait_until(all_seen)
     return sorted(seen)
 
 
@@ -68,7 +81,7 @@ def test_all_of_them_serve_one_port() -> None:
             for _ in range(3):
                 clients.echo()
             # Sessions are told apart by their tags.
-            tags = {health(port)["tag"] for _ in range(30)}
+            tags = {told["tag"] for told in healths(port, 30)}
             assert len(tags) > 1
         process.signal(signal.SIGTERM)
         assert process.wait(15) in (0, -signal.SIGTERM)
@@ -261,7 +274,9 @@ def test_nothing_is_left_in_the_run_directory(tmp_path: Path) -> None:
         pids = wait_all(process, 2, port)
         (folder,) = (tmp_path / "duplexio").iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
-        assert sorted(path.stem for path in folder.glob("*.sock")) == sorted({health(port)["tag"] for _ in range(40)})
+        assert sorted(path.stem for path in folder.glob("*.sock")) == sorted(
+            {told["tag"] for told in healths(port, 40)}
+        )
         os.kill(pids[0], signal.SIGKILL)
         assert pids[1] in wait_all(process, 2, port)
         # What a dead one has left is gone when the next has started.

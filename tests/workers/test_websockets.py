@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ from tests.hosting.processes import assert_quiet
 from .pairs import COMMANDS, Pair, pair
 from .raw import SECONDS, Sent, Session, read_response, request_bytes
 
-#: `duplexio` passes connections on, the others carry frames: under TLS, nothing else can be done.
-KINDS = [*COMMANDS, "tls"]
+#: `duplexio` passes connections on, also where it is mounted; the others carry frames: under TLS, nothing else can be
+#: done.
+KINDS = [*COMMANDS, "mounted", "tls"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,8 @@ def workers(
             assert_quiet(both.owner)
             assert_quiet(both.other)
     else:
-        with pair("io", request.param) as both:
+        application, command = ("mounted", "duplexio") if request.param == "mounted" else ("io", request.param)
+        with pair(application, command) as both:
             yield both, None, None
             assert_quiet(both.owner)
             assert_quiet(both.other)
@@ -194,10 +197,11 @@ def frame(text: str) -> bytes:
     return bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text.encode()
 
 
+@pytest.mark.parametrize("application", ["io", "mounted"])
 @pytest.mark.parametrize("cut", [None, 10, 100])
-def test_bytes_behind_the_handshake(cut: int | None) -> None:
+def test_bytes_behind_the_handshake(application: str, cut: int | None) -> None:
     """They were read by the wrong worker, and reach the right one; in pieces or at once."""
-    with pair("io") as both:
+    with pair(application) as both:
         session = Session(both.owner_port).open()
         data = handshake(session) + frame("2probe")
         with Sent(both.other_port, data[:cut]) as sent, sent.connection.makefile("rb") as file:
@@ -208,8 +212,9 @@ def test_bytes_behind_the_handshake(cut: int | None) -> None:
             assert file.read(8) == b"\x81\x063probe"
 
 
-def test_one_connection_that_polls_and_then_upgrades() -> None:
-    with pair("io") as both:
+@pytest.mark.parametrize("application", ["io", "mounted"])
+def test_one_connection_that_polls_and_then_upgrades(application: str) -> None:
+    with pair(application) as both:
         session = Session(both.owner_port).open()
         with Sent(both.other_port, b"") as sent, sent.connection.makefile("rb") as file:
             sent.connection.sendall(request_bytes("POST", session.target(), b'420["echo",1]'))
@@ -220,6 +225,7 @@ def test_one_connection_that_polls_and_then_upgrades() -> None:
 
 
 def test_a_head_that_is_too_long_to_pass_on_is_carried() -> None:
+    """Where it is mounted, the server that reads the head takes none of that size."""
     with pair("io") as both:
         session = Session(both.owner_port).open()
         data = handshake(session, cookie="x" * 60_000, x_more="y" * 4_000) + frame("2probe")
@@ -228,9 +234,10 @@ def test_a_head_that_is_too_long_to_pass_on_is_carried() -> None:
             assert file.read(8) == b"\x81\x063probe"
 
 
-def test_the_worker_that_was_asked_may_end() -> None:
+@pytest.mark.parametrize("application", ["io", "mounted"])
+def test_the_worker_that_was_asked_may_end(application: str) -> None:
     """The connection is the session's worker's, and stays."""
-    with pair("io") as both:
+    with pair(application) as both:
         session = Session(both.owner_port).open()
         with session.upgrade(both.other_port) as websocket:
             both.other.signal(signal.SIGTERM)
@@ -242,6 +249,60 @@ def test_the_worker_that_was_asked_may_end() -> None:
             assert closed.value.rcvd is not None
             both.owner.wait_for("left: server shutting down")
             both.owner.wait(10)
+
+
+@pytest.mark.parametrize("application", ["io", "mounted", "surrounded"])
+def test_nothing_is_carried_where_the_connection_can_be_passed_on(application: str) -> None:
+    with pair(application) as both:
+        counts = Session(both.other_port).open()
+        with Session(both.owner_port).open().upgrade(both.other_port) as websocket:
+            assert call(websocket, "echo", 1) == [1]
+            found = counts.call(both.other_port, "counts")
+            assert (found.get("passed_websockets"), found.get("relayed_websockets")) == (1, None)
+
+
+def test_what_is_around_the_server_has_its_say() -> None:
+    with pair("surrounded") as both:
+        for port in both.owner_port, both.other_port:
+            with Session(both.owner_port).open().upgrade(port) as websocket:
+                assert websocket.response is not None
+                assert websocket.response.headers.get_all("x-added") == ["around"]
+                assert len(websocket.response.headers.get_all("date")) == 1
+                assert call(websocket, "echo", 1) == [1]
+            session = Session(both.owner_port).open()
+            session.query += "&refuse"
+            with pytest.raises(InvalidStatus) as refused, session.upgrade(port):
+                pass
+            assert refused.value.response.status_code == 403
+        assert_quiet(both.owner)
+        assert_quiet(both.other)
+
+
+@pytest.mark.parametrize("application", ["io", "surrounded"])
+def test_more_behind_the_handshake_than_can_be_passed_on(application: str) -> None:
+    """What is around the server has its say then, too."""
+    with pair(application) as both:
+        counts = Session(both.other_port).open()
+        session = Session(both.owner_port).open()
+        # Pongs that nobody has asked for. They wait in the kernel, so that they are read at once.
+        pongs = (b"\x8a\xfd" + bytes(4 + 125)) * 600
+        both.other.signal(signal.SIGSTOP)
+        with Sent(both.other_port, b"") as sent, sent.connection.makefile("rb") as file:
+            sending = threading.Thread(
+                target=sent.connection.sendall, args=(handshake(session) + pongs + frame("2probe"),)
+            )
+            sending.start()
+            time.sleep(0.3)
+            both.other.signal(signal.SIGCONT)
+            response = read_response(file)
+            assert (response.status, response.headers.get("x-added")) == (
+                101,
+                "around" if application == "surrounded" else None,
+            )
+            assert file.read(8) == b"\x81\x063probe"
+            sending.join()
+        found = counts.call(both.other_port, "counts")
+        assert found.get("passed_websockets", 0) + found.get("relayed_websockets", 0) == 1
 
 
 def test_the_worker_that_carries_ends(certificate: tuple[list[str], ssl.SSLContext, Path]) -> None:

@@ -29,6 +29,7 @@ from duplexio.protocol.cluster_message import (
     Broadcast,
     Bye,
     Disconnect,
+    Fence,
     Fetch,
     Hello,
     Inherit,
@@ -127,6 +128,7 @@ class Cluster:
             Recover: self._recover,
             Inherit: self._inherit,
             Taken: self._taken,
+            Fence: self._fence,
         }
 
     def adapter(self, namespace: Namespace | ParentNamespace, local: LocalAdapter | ChildrenAdapter) -> ClusterAdapter:
@@ -302,6 +304,13 @@ class Cluster:
         for node in self.nodes.names:
             answers.gave_up(node)
 
+    async def worked_off(self, node: str) -> None:
+        """Waits until a server has worked off what it was sent before, or has gone."""
+        answers = FanIn(self._loop, [node])
+        with self.gathering(answers) as number:
+            self.publish(Fence(number), node)
+            await answers.done()
+
     def _reply_to(self, node: str, request: int, expected: int, values: list[Any], failed: int) -> None:
         """Answers, in as many messages as they need."""
         try:
@@ -458,6 +467,9 @@ class Cluster:
         namespace = self._hub.namespaces.get(record.namespace)
         for left in namespace.inherited if namespace is not None else ():
             left.log.sessions.pop(record.pid, None)
+
+    def _fence(self, sender: str, record: Fence) -> None:
+        self._reply_to(sender, record.request, 0, [], 0)
 
     def _reply(self, sender: str, record: Reply) -> None:
         answers = self._requests.get(record.request)

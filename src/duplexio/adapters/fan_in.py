@@ -99,13 +99,18 @@ class FanIn:
 
     async def wait(self, timeout: float) -> bool:
         """Waits until it is done; False: over `timeout` seconds. Cancelling it only stops the waiting."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self.done()
+        except TimeoutError:
+            return False
+        return True
+
+    async def done(self) -> None:
+        """Waits until it is done. Cancelling it only stops the waiting."""
         self._local_open = False
         self._check()
         try:
-            async with asyncio.timeout(timeout):
-                await self._done
-        except TimeoutError:
-            return False
+            await self._done
         finally:
             self._done.cancel()
-        return True

@@ -61,6 +61,7 @@ class Leaving:
     async def _leave_to(self, heir: str, hub: Hub, deadline: float, patience: float) -> None:
         cluster = self._cluster
         assert self._patience is not None
+        left = False
         for namespace in list(hub.namespaces.values()):
             for record in estate_of(namespace, cluster.seen, cluster.max_message // 4):
                 if heir not in cluster.heirs:
@@ -71,6 +72,11 @@ class Leaving:
                     hub.reporter.fault("data_not_shared", "session", f"some cannot be left behind: {error}")
                 self._patience.reschedule(min(deadline, hub.loop.time() + patience))
                 await cluster.bus.drain(heir)
+                left = True
+        if left:
+            # This server answers for the sessions until the other one does: nobody is to find them with neither.
+            self._patience.reschedule(min(deadline, hub.loop.time() + patience))
+            await cluster.worked_off(heir)
 
     def goes(self, node: str) -> None:
         """It is lost, or closing: nothing more is left to it."""

@@ -172,7 +172,7 @@ def _run(application: str, folder: str, options: dict[str, Any], command: list[s
     config = configuration("duplexio.cli.served:application", factory=True, **reload_options, **settings)
     if supervising:
         return Supervisor(command, [bound_socket(config)], workers, worker_timeout).run()
-    server = UvicornServer(config, began=None if given is None else given.begin)
+    server = UvicornServer(config) if given is None else UvicornServer(config, began=given.begin, listen=given.listen)
     try:
         if given is not None:
             server.run(given.sockets)

@@ -12,7 +12,7 @@ from typing import Protocol
 from duplexio.engine.transport import Transport
 from duplexio.protocol.engine_handshake import Refusal, Request
 
-__all__ = ["Answer", "Asker", "Bridge", "Elsewhere", "Neighbour"]
+__all__ = ["Answer", "Asker", "Bridge", "Elsewhere", "Gift", "Neighbour"]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -63,11 +63,24 @@ class Neighbour(Protocol):
         Cancelling it gives the handshake up.
         """
 
-    def pass_on(self, request: Request, descriptor: int, leftover: bytes) -> bool:
+    def pass_on(self, request: Request, descriptor: int, leftover: bytes, headers: Headers | None = None) -> bool:
         """Gives the connection of a WebSocket handshake away, unanswered, with what came behind the handshake.
+
+        `headers`: what the answer has besides WebSocket's own, where a framework around this server has a say in that;
+        None: the session's worker knows.
 
         True: the caller closes its own end, without a word to the client. False: nothing was done.
         """
+
+
+@dataclass(slots=True)
+class Gift:
+    """A WebSocket's connection that is to be another worker's, when its handshake is accepted here."""
+
+    request: Request
+    neighbour: Neighbour
+    #: It could not be given; nothing was answered.
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

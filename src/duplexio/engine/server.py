@@ -78,6 +78,8 @@ class EngineServer:
         self.tag = "".join(secrets.choice(_ALPHABET) for _ in range(4))
         #: Finds the worker that has a session which is not here; None where there are no others.
         self.locate: Callable[[str], Neighbour | None] | None = None
+        #: WebSockets that other workers have given to this one: no host here knows their connections.
+        self.adopted: set[Transport] = set()
         self._identifiers = Identifiers()
         #: What the handshakes of a transport end in, behind the session id.
         self._terms: dict[str, bytes] = {}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from duplexio.engine.connection import Connection
-from duplexio.engine.neighbour import Answer, Bridge, Elsewhere
+from duplexio.engine.neighbour import Answer, Bridge, Elsewhere, Gift, Neighbour
 from duplexio.engine.polling import PollingTransport
 from duplexio.engine.server import EngineServer
 from duplexio.engine.transport import NOBODY
@@ -25,7 +25,7 @@ from duplexio.protocol.engine_handshake import (
     Request,
 )
 
-__all__ = ["ENDPOINT", "HANDOVER", "AsgiEndpoint", "Receive", "Scope", "Send", "answer_health"]
+__all__ = ["ENDPOINT", "GIVING", "HANDOVER", "AsgiEndpoint", "Receive", "Scope", "Send", "answer_health"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,6 +37,9 @@ ENDPOINT = "__duplexio_endpoint__"
 #: The extension of a websocket scope by which our own uvicorn class offers its connection. Its value takes the
 #: transport that is to own it and what to do then; what is sent to accept goes through the middlewares as ever.
 HANDOVER = "duplexio.handover"
+#: The extension by which it offers to give its connection to another worker: it takes a `Gift`. What is sent to accept
+#: goes through the middlewares, and the other worker's answer has the headers that they leave.
+GIVING = "duplexio.giving"
 
 
 class AsgiEndpoint:
@@ -270,6 +273,8 @@ class AsgiEndpoint:
         if verdict is None:
             verdict = await engine.admit(request)
         if isinstance(verdict, Elsewhere) and verdict.neighbour is not None:
+            if await self._give(verdict.neighbour, request, scope, send):
+                return
             bridge = await verdict.neighbour.bridge(request)
             if not isinstance(bridge, Refusal):
                 await self._bridge(bridge, request, scope, receive, send)
@@ -300,6 +305,16 @@ class AsgiEndpoint:
         transport = AsgiWebSocket(engine, send)
         engine.open_websocket(request, transport, sid, verdict)
         await transport.serve(receive)
+
+    async def _give(self, neighbour: Neighbour, request: Request, scope: Scope, send: Send) -> bool:
+        """Whether the connection is the session's worker's now, or what is around this server has decided otherwise."""
+        giving = (scope.get("extensions") or {}).get(GIVING)
+        if giving is None:
+            return False
+        gift = Gift(request, neighbour)
+        giving(gift)
+        await send({"type": "websocket.accept", "headers": self.engine.response_headers(request)})
+        return not gift.refused
 
     async def _bridge(self, bridge: Bridge, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket whose session another worker has."""

@@ -1,4 +1,8 @@
-"""Serving by uvicorn with our classes, and beginning to close when the process is told to end."""
+"""Serving by uvicorn with our classes, and beginning to close when the process is told to end.
+
+Relies, beyond documented use, on `startup`, `shutdown`, `capture_signals`, `servers`, `server_state` and `lifespan` of
+uvicorn's server.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ import uvicorn
 from uvicorn._types import ASGIApplication
 from uvicorn.config import LOGGING_CONFIG
 
+from duplexio.integrations.asgi import ENDPOINT, AsgiEndpoint
 from duplexio.integrations.uvicorn_entry import EntryProtocol
 from duplexio.integrations.uvicorn_websocket import WebSocketProtocol
 
@@ -69,6 +74,14 @@ def bound_socket(config: uvicorn.Config) -> socket.socket:
         raise
 
 
+#: Serves a socket that listens, by protocols it makes and under TLS where there is a context; it is told how many
+#: connections there are. Returns what `asyncio.Server` would be.
+Listen = Callable[
+    [socket.socket, Callable[[], asyncio.Protocol], ssl.SSLContext | None, Callable[[], int]],
+    Any,
+]
+
+
 class UvicornServer(uvicorn.Server):
     """uvicorn's server; told to end, it first lets ours close its sessions, while their connections still stand."""
 
@@ -78,9 +91,12 @@ class UvicornServer(uvicorn.Server):
         close: Callable[[], Awaitable[None]] | None = None,
         signals: bool = True,
         began: Callable[[], None] | None = None,
+        listen: Listen | None = None,
     ) -> None:
-        """`began` is called on the loop when it listens."""
+        """`began` is called on the loop when it listens; `listen` serves the sockets that `run` is given."""
         super().__init__(config)
+        self._listen = listen
+        self._endpoint: AsgiEndpoint | None = None
         self._close = close
         self._signals = signals
         self._began = began
@@ -94,9 +110,28 @@ class UvicornServer(uvicorn.Server):
             yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self._listen is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self._endpoint = find_endpoint(self.config.loaded_app)
+            for listener in sockets or ():
+                listener.listen(self.config.backlog)
+                served = self._listen(listener, self._make_protocol, self.config.ssl, self._count_connections)
+                self.servers.append(served)
         if self.started and self._began is not None:
             self._began()
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+    def _count_connections(self) -> int:
+        adopted = 0 if self._endpoint is None else len(self._endpoint.engine.adopted)
+        return len(self.server_state.connections) + adopted
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -126,6 +161,11 @@ def find_close(app: Any) -> Callable[[], Awaitable[None]] | None:
 def find_health(app: Any) -> Callable[[], dict[str, Any]] | None:
     """What tells the state of the Socket.IO server in an application."""
     return _find(app, HEALTH)  # type: ignore[no-any-return]
+
+
+def find_endpoint(app: Any) -> AsgiEndpoint | None:
+    """The endpoint of the Socket.IO server in an application."""
+    return _find(app, ENDPOINT)  # type: ignore[no-any-return]
 
 
 def _find(app: Any, attribute: str) -> Any:

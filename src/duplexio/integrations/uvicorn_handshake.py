@@ -15,7 +15,7 @@ from duplexio.engine.transport import NOBODY
 from duplexio.engine.websocket import WebSocketTransport
 from duplexio.engine.websocket_deflate import accept_websocket
 from duplexio.integrations.asgi import AsgiEndpoint, refusal_headers
-from duplexio.integrations.uvicorn_websocket import hand_over
+from duplexio.integrations.uvicorn_websocket import give_away, hand_over
 from duplexio.protocol.engine_handshake import Refusal, Request
 from duplexio.protocol.websocket_handshake import refusing, switching_protocols, websocket_key
 
@@ -57,7 +57,9 @@ def begin_websocket(reader: Reader, endpoint: AsgiEndpoint, request: Request, le
         return
     verdict = engine.check(request)
     if isinstance(verdict, Elsewhere) and verdict.neighbour is not None:
-        if not _pass_on(reader, request, leftover, verdict.neighbour):
+        if give_away(reader.transport, request, leftover, verdict.neighbour):
+            reader.server_state.total_requests += 1
+        else:
             _wait_for(reader, engine, _bridge(reader, endpoint, request, key, leftover, verdict.neighbour))
     elif verdict is not None or engine.admits_at_once:
         _decide(reader, endpoint, request, key, leftover, verdict)
@@ -72,21 +74,6 @@ def _wait_for(reader: Reader, engine: EngineServer, deciding: Coroutine[Any, Any
     task = engine.loop.create_task(deciding)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-
-
-def _pass_on(reader: Reader, request: Request, leftover: bytes, neighbour: Neighbour) -> bool:
-    """Whether the worker that has the session has the connection now. One under TLS cannot be given away: its keys are
-    in this process."""
-    raw, state = reader.transport, reader.server_state
-    connection = raw.get_extra_info("socket")
-    if raw.get_extra_info("sslcontext") is not None or connection is None or raw.get_write_buffer_size():
-        return False
-    if not neighbour.pass_on(request, connection.fileno(), leftover):
-        return False
-    state.total_requests += 1
-    # Closed, and not shut down: that would be seen at the other end.
-    raw.abort()
-    return True
 
 
 async def _bridge(

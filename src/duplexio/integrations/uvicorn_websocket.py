@@ -1,4 +1,5 @@
-"""`ws=` under uvicorn: its own class, with an offer to whoever accepts to take the connection over, for picows.
+"""`ws=` under uvicorn: its own class, with offers to whoever accepts: to take the connection over, for picows, or to
+give it to the worker that has the session.
 
 Relies, beyond documented use, on the constructor's keyword arguments and on `scope`, `transport`, `request`, `conn`,
 `handshake_initiated`, `handshake_complete`, `close_timer`, `connections` and `default_headers` of the base class.
@@ -14,11 +15,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from duplexio.engine.neighbour import Gift, Neighbour
 from duplexio.engine.websocket import WebSocketTransport
-from duplexio.integrations.asgi import HANDOVER
+from duplexio.integrations.asgi import GIVING, HANDOVER
+from duplexio.protocol.engine_handshake import Request
 from duplexio.protocol.websocket_handshake import switching_protocols
 
-__all__ = ["WebSocketProtocol", "hand_over"]
+__all__ = ["WebSocketProtocol", "give_away", "hand_over"]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -29,7 +32,7 @@ _NO_HANDSHAKE = (
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's own class, with an offer in the scope: whoever accepts may take the connection over."""
+    """uvicorn's own class, with offers in the scope: whoever accepts may take the connection over, or give it away."""
 
     def __init__(
         self,
@@ -41,11 +44,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
         self._server_state = server_state
         self._taker: tuple[WebSocketTransport, Callable[[], None]] | None = None
+        self._gift: Gift | None = None
         self._early = bytearray()
 
     async def run_asgi(self) -> None:
         extensions = cast(dict[str, Any], self.scope["extensions"])
         extensions[HANDOVER] = self._take
+        if self.transport.get_extra_info("sslcontext") is None:
+            extensions[GIVING] = self._give
         await super().run_asgi()
 
     def data_received(self, data: bytes) -> None:
@@ -63,14 +69,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def _take(self, transport: WebSocketTransport, opened: Callable[[], None]) -> None:
         self._taker = (transport, opened)
 
+    def _give(self, gift: Gift) -> None:
+        self._gift = gift
+
     async def send(self, message: Any) -> None:
+        if self._gift is not None and message["type"] == "websocket.accept":
+            gift, self._gift = self._gift, None
+            if self.transport.is_closing():
+                return
+            headers = self._headers_of(message)
+            if give_away(self.transport, gift.request, bytes(self._early), gift.neighbour, headers):
+                self.handshake_complete = True
+            else:
+                gift.refused = True
+            return
         if self._taker is not None and message["type"] == "websocket.accept":
             if self.transport.is_closing():
                 return
-            # What the middlewares have added to the answer is in `message` now.
-            headers = [(name, value) for name, value in message.get("headers", ())]
             key = (self.request.headers.get("Sec-WebSocket-Key") or "").encode()
-            self.transport.write(switching_protocols(key, [*self.default_headers, *headers]))
+            self.transport.write(switching_protocols(key, self._headers_of(message)))
             transport, opened = self._taker
             self.handshake_complete = True
             if self._early:
@@ -89,6 +106,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._early and self.handshake_complete and not self.close_sent:
             early, self._early = bytes(self._early), bytearray()
             super().data_received(early)
+
+    def _headers_of(self, message: Any) -> Headers:
+        """What the answer to the handshake has besides WebSocket's own; what middlewares have added is in `message`."""
+        return [*self.default_headers, *((name, value) for name, value in message.get("headers", ()))]
+
+
+def give_away(
+    raw: asyncio.Transport, request: Request, leftover: bytes, neighbour: Neighbour, headers: Headers | None = None
+) -> bool:
+    """Whether the worker that has the session has the connection now, whose handshake is not answered yet. One under
+    TLS cannot be given away: its keys are in this process."""
+    connection = raw.get_extra_info("socket")
+    if raw.get_extra_info("sslcontext") is not None or connection is None or raw.get_write_buffer_size():
+        return False
+    if not neighbour.pass_on(request, connection.fileno(), leftover, headers):
+        return False
+    # Closed, and not shut down: that would be seen at the other end.
+    raw.abort()
+    return True
 
 
 def hand_over(

@@ -23,6 +23,7 @@ __all__ = [
     "Bye",
     "CarriedEvent",
     "Disconnect",
+    "Fence",
     "Fetch",
     "Hello",
     "Inherit",
@@ -221,6 +222,12 @@ class Taken(msgspec.Struct, frozen=True, array_like=True, tag=14):
     pid: str
 
 
+class Fence(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """An answer without values is wanted, when what this server has sent before was worked off."""
+
+    request: int
+
+
 Record: TypeAlias = (
     Hello
     | Beat
@@ -236,6 +243,7 @@ Record: TypeAlias = (
     | Recover
     | Inherit
     | Taken
+    | Fence
 )
 
 

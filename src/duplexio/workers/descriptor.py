@@ -15,7 +15,6 @@ from typing import cast
 
 from duplexio.engine.server import EngineServer
 from duplexio.engine.transport import NOBODY
-from duplexio.engine.websocket import WebSocketTransport
 from duplexio.engine.websocket_deflate import accept_websocket
 from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal, Request
 from duplexio.protocol.websocket_handshake import refusing, switching_protocols, websocket_key
@@ -26,8 +25,11 @@ from duplexio.workers.relay_message import (
     Hello,
     Kind,
     RelayError,
+    headers_of,
     hello,
+    pack,
     pack_request,
+    unpack,
     unpack_request,
     write_frames,
 )
@@ -40,13 +42,22 @@ __all__ = ["Adoption", "pass_on"]
 MESSAGE_TIMEOUT = 5.0
 
 
-def pass_on(folder: Path, tag: str, request: Request, descriptor: int, leftover: bytes) -> bool:
+Headers = list[tuple[bytes, bytes]]
+
+
+def pass_on(
+    folder: Path, tag: str, request: Request, descriptor: int, leftover: bytes, headers: Headers | None
+) -> bool:
     """See `engine.neighbour.Neighbour`."""
-    payload = pack_request(request, leftover)
+    if headers is None:
+        kind, payload = Kind.ADOPT, pack_request(request, leftover)
+    else:
+        words = [word for header in headers for word in header]
+        kind, payload = Kind.ADOPT_WITH, pack_request(request, leftover, pack(words))
     if len(payload) > PIECE:
         # More than what a socket that nobody has read from yet takes for certain.
         return False
-    message = b"".join((hello(Hello.DESCRIPTOR), *write_frames(Kind.ADOPT, 0, payload)))
+    message = b"".join((hello(Hello.DESCRIPTOR), *write_frames(kind, 0, payload)))
     try:
         with dial(folder, tag) as connection:
             return socket.send_fds(connection, [message], [descriptor]) == len(message)
@@ -63,23 +74,25 @@ class Adoption(FrameStream):
         early: bytes,
         passed: socket.socket,
         ended: Callable[[Adoption], None],
-        adopted: set[WebSocketTransport],
     ) -> None:
-        """`adopted`: where the WebSockets are that came of it, for as long as they live."""
         super().__init__(engine, MAX_HEAD, early)
         self._passed: socket.socket | None = passed
         self._told_ended = ended
-        self._adopted = adopted
         self._task: asyncio.Task[None] | None = None
         self._timer = engine.loop.call_later(MESSAGE_TIMEOUT, self._too_late)
 
     def received(self, kind: Kind, number: int, payload: bytes) -> None:
         passed = self._passed
-        if kind is not Kind.ADOPT or passed is None:
+        if kind not in (Kind.ADOPT, Kind.ADOPT_WITH) or passed is None:
             raise RelayError(f"a frame of kind {kind.name} with a descriptor")
-        request, (leftover,) = unpack_request(payload, 1)
+        headers: Headers | None = None
+        if kind is Kind.ADOPT:
+            request, (leftover,) = unpack_request(payload, 1)
+        else:
+            request, (leftover, words) = unpack_request(payload, 2)
+            headers = headers_of(unpack(words))
         self._passed = None
-        self._task = self.engine.loop.create_task(self._adopt(passed, request, leftover))
+        self._task = self.engine.loop.create_task(self._adopt(passed, request, leftover, headers))
 
     def ended(self) -> None:
         self._timer.cancel()
@@ -92,7 +105,7 @@ class Adoption(FrameStream):
         if self._passed is not None:
             self.break_off(f"a descriptor came without its message in {MESSAGE_TIMEOUT:g} s")
 
-    async def _adopt(self, passed: socket.socket, request: Request, leftover: bytes) -> None:
+    async def _adopt(self, passed: socket.socket, request: Request, leftover: bytes, headers: Headers | None) -> None:
         passed.setblocking(False)
         try:
             raw, _ = await self.engine.loop.connect_accepted_socket(_Held, passed)
@@ -100,9 +113,11 @@ class Adoption(FrameStream):
             passed.close()
             return
         held = cast(_Held, raw.get_protocol())
-        self._answer(raw, request, leftover, held)
+        self._answer(raw, request, leftover, headers, held)
 
-    def _answer(self, raw: asyncio.Transport, request: Request, leftover: bytes, held: _Held) -> None:
+    def _answer(
+        self, raw: asyncio.Transport, request: Request, leftover: bytes, headers: Headers | None, held: _Held
+    ) -> None:
         engine = self.engine
         key = websocket_key(request)
         verdict = decide(engine, request)
@@ -116,9 +131,11 @@ class Adoption(FrameStream):
             return
         assert key is not None
         transport, extensions = accept_websocket(request, engine.options, NOBODY)
-        raw.write(switching_protocols(key, [*engine.response_headers(request), *extensions]))
-        self._adopted.add(transport)
-        transport.on_lost = self._adopted.discard
+        if headers is None:
+            headers = engine.response_headers(request)
+        raw.write(switching_protocols(key, [*headers, *extensions]))
+        engine.adopted.add(transport)
+        transport.on_lost = engine.adopted.discard
         transport.attach(raw)
         engine.open_websocket(request, transport, "", verdict)
         early = leftover + bytes(held.early)

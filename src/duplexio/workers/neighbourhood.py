@@ -10,7 +10,6 @@ from pathlib import Path
 
 from duplexio.engine.neighbour import Asker, Bridge, Neighbour
 from duplexio.engine.server import EngineServer
-from duplexio.engine.websocket import WebSocketTransport
 from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal, Request
 from duplexio.workers.bridge import WebSocketBridge, unanswered
 from duplexio.workers.bridged_websocket import BridgedWebSocket
@@ -33,6 +32,7 @@ from duplexio.workers.run_directory import (
 
 __all__ = ["Neighbourhood"]
 
+Headers = list[tuple[bytes, bytes]]
 Stream = AskedStream | BridgedWebSocket | Adoption
 
 #: A session id's length; what has another is nobody's.
@@ -73,7 +73,6 @@ class Neighbourhood:
         self._left = False
         self._streams: set[Stream] = set()
         self._bridges: set[WebSocketBridge] = set()
-        self._adopted: set[WebSocketTransport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener = RelayListener(
             engine,
@@ -150,9 +149,9 @@ class Neighbourhood:
             return _Unreachable(str(error)).ask(request, body, asker)
         return _nothing
 
-    def pass_on(self, tag: str, request: Request, descriptor: int, leftover: bytes) -> bool:
+    def pass_on(self, tag: str, request: Request, descriptor: int, leftover: bytes, headers: Headers | None) -> bool:
         """See `engine.neighbour.Neighbour.pass_on`."""
-        passed = pass_on(self.folder, tag, request, descriptor, leftover)
+        passed = pass_on(self.folder, tag, request, descriptor, leftover, headers)
         if passed:
             self._engine.reporter.count("passed_websockets")
         return passed
@@ -211,7 +210,7 @@ class Neighbourhood:
 
     def _take_descriptor(self, connection: socket.socket, data: bytes, passed: socket.socket | None) -> None:
         assert passed is not None
-        self._take(connection, Adoption(self._engine, data, passed, self._streams.discard, self._adopted))
+        self._take(connection, Adoption(self._engine, data, passed, self._streams.discard))
 
     def _take(self, connection: socket.socket, stream: Stream) -> None:
         task = self._engine.loop.create_task(self._serve(connection, stream))
@@ -248,7 +247,7 @@ class Neighbourhood:
             async with asyncio.timeout(RELEASE_TIMEOUT):
                 for bridge in list(self._bridges):
                     bridge.shut_down()
-                while self._adopted or self._asked.waiting:  # noqa: ASYNC110
+                while self._engine.adopted or self._asked.waiting:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
         for channel in list(self._channels.values()):
             channel.leave()
@@ -283,8 +282,8 @@ class _Worker:
     async def bridge(self, request: Request) -> Bridge | Refusal:
         return await self._neighbourhood.open_bridge(self._tag, request)
 
-    def pass_on(self, request: Request, descriptor: int, leftover: bytes) -> bool:
-        return self._neighbourhood.pass_on(self._tag, request, descriptor, leftover)
+    def pass_on(self, request: Request, descriptor: int, leftover: bytes, headers: Headers | None = None) -> bool:
+        return self._neighbourhood.pass_on(self._tag, request, descriptor, leftover, headers)
 
 
 class _Unreachable:
@@ -303,7 +302,7 @@ class _Unreachable:
     async def bridge(self, request: Request) -> Bridge | Refusal:
         return self.refusal()
 
-    def pass_on(self, request: Request, descriptor: int, leftover: bytes) -> bool:
+    def pass_on(self, request: Request, descriptor: int, leftover: bytes, headers: Headers | None = None) -> bool:
         return False
 
     def refusal(self) -> Refusal:

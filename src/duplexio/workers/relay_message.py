@@ -88,6 +88,8 @@ class Kind(IntEnum):
     LOST = 14
     #: A connection that is given away; its descriptor came with the hello.
     ADOPT = 15
+    #: The same, with the headers of the answer to its handshake.
+    ADOPT_WITH = 17
 
 
 _KINDS = frozenset(Kind)
@@ -239,6 +241,9 @@ def unpack_request(data: bytes, more: int) -> tuple[Request, list[bytes]]:
 
 
 def headers_of(words: Sequence[bytes]) -> Headers:
+    """Raises RelayError."""
+    if len(words) % 2:
+        raise RelayError("a header without a value")
     return list(zip(words[::2], words[1::2], strict=True))
 
 

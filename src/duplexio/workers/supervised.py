@@ -8,10 +8,16 @@ import faulthandler
 import os
 import signal
 import socket
+import ssl
+from collections.abc import Callable
+
+from duplexio.workers.acceptor import Acceptor
+from duplexio.workers.loads import Loads
 
 __all__ = ["BEAT_INTERVAL", "READY", "STACK_SIGNAL", "VARIABLE", "Supervised", "supervised"]
 
-#: Says which descriptors a worker was given: the pipe, the file for its stack, the sockets.
+#: Says what a worker was given: its place in the loads, and the descriptors of the pipe, the file for its stack, the
+#: loads and the sockets.
 VARIABLE = "DUPLEXIO_WORKER"
 #: Seconds between two signs of life.
 BEAT_INTERVAL = 1.0
@@ -23,15 +29,30 @@ STACK_SIGNAL = signal.SIGUSR2
 class Supervised:
     """What a supervisor has given to this process."""
 
-    def __init__(self, pipe: int, stack: int, sockets: list[int]) -> None:
-        for descriptor in (pipe, stack, *sockets):
+    def __init__(self, place: int, pipe: int, stack: int, loads: int, sockets: list[int]) -> None:
+        for descriptor in (pipe, stack, loads, *sockets):
             # Programs that this one starts are no workers.
             os.set_inheritable(descriptor, False)
         os.set_blocking(pipe, False)
         self.sockets = [socket.socket(fileno=descriptor) for descriptor in sockets]
+        self._place = place
+        self._loads = Loads(loads)
+        self._acceptors: list[Acceptor] = []
         self._pipe = pipe
         self._orphaned = False
         faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True, chain=False)
+
+    def listen(
+        self,
+        listener: socket.socket,
+        make_protocol: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        connections: Callable[[], int],
+    ) -> Acceptor:
+        """Serves one of the sockets, which listens, beside the other workers."""
+        acceptor = Acceptor(listener, make_protocol, tls, connections, self._loads, self._place)
+        self._acceptors.append(acceptor)
+        return acceptor
 
     def begin(self) -> None:
         """This worker serves from now on; called on its loop, whose turning is its life."""
@@ -40,6 +61,9 @@ class Supervised:
 
     def _beat(self) -> None:
         self._say(BEAT)
+        for acceptor in self._acceptors:
+            # Where none comes, nobody else would hear of those that go.
+            acceptor.tell()
         asyncio.get_running_loop().call_later(BEAT_INTERVAL, self._beat)
 
     def _say(self, sign: bytes) -> None:
@@ -64,6 +88,6 @@ def supervised() -> Supervised | None:
     text = os.environ.pop(VARIABLE, None)
     if text is not None:
         with contextlib.suppress(ValueError, OSError):
-            pipe, stack, *sockets = map(int, text.split(","))
-            _given = Supervised(pipe, stack, sockets)
+            place, pipe, stack, loads, *sockets = map(int, text.split(","))
+            _given = Supervised(place, pipe, stack, loads, sockets)
     return _given

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import IO
 
 from duplexio.errors import ConfigurationError
+from duplexio.workers.loads import Loads, shared_memory
 from duplexio.workers.supervised import READY, STACK_SIGNAL, VARIABLE
 
 __all__ = ["START_TIMEOUT", "WORKER_TIMEOUT", "Supervisor", "check_workers"]
@@ -29,6 +30,8 @@ logger = logging.getLogger("duplexio")
 
 #: Seconds without a sign of life after which a worker is replaced. Its loop serves nobody in the meantime.
 WORKER_TIMEOUT = 30.0
+#: Seconds without one after which the others do not wait for it with new connections.
+SILENT = 3.0
 #: Seconds until a worker has to serve: imports that load a large model take one or two minutes.
 START_TIMEOUT = 300.0
 #: Seconds that a worker has to end, after it was told. Its sessions' drain and its requests' time are far shorter; this
@@ -70,10 +73,12 @@ def delay_before(failures: int) -> float:
 class _Worker:
     """A process, from its start to its end."""
 
-    __slots__ = ("ending", "heard", "killed", "pipe", "process", "ready", "stack", "started", "stuck")
+    __slots__ = ("ending", "heard", "killed", "pipe", "place", "process", "ready", "stack", "started", "stuck")
 
-    def __init__(self, process: subprocess.Popen[bytes], pipe: int, stack: IO[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], place: int, pipe: int, stack: IO[bytes]) -> None:
         self.process = process
+        #: In the loads, for as long as it lives.
+        self.place = place
         self.pipe = pipe
         self.stack = stack
         self.started = self.heard = time.monotonic()
@@ -143,6 +148,10 @@ class Supervisor:
         self._sockets = list(sockets)
         self._worker_timeout = worker_timeout
         self._slots = [_Slot() for _ in range(workers)]
+        # While one is replaced there are two of it.
+        self._places = range(workers * 2)
+        self._loads_memory = shared_memory(len(self._places))
+        self._loads = Loads(self._loads_memory)
         self._rolling: deque[_Slot] = deque()
         self._signals: deque[int] = deque()
         self._ended_by = 0
@@ -180,6 +189,7 @@ class Supervisor:
                 signal.signal(number, handler)
             woken.close()
             wake.close()
+            os.close(self._loads_memory)
         logger.info("supervisor %d has ended", os.getpid())
         if self._ended_by == signal.SIGTERM:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -199,15 +209,16 @@ class Supervisor:
 
     def _start(self) -> _Worker:
         """Raises OSError where there is no room for one more: of descriptors, processes, or on the disk."""
+        place = min(set(self._places).difference(worker.place for worker in self._workers()))
         with contextlib.ExitStack() as undo:
             stack = undo.enter_context(tempfile.TemporaryFile())
             read, write = os.pipe()
             undo.callback(os.close, read)
-            passed = [write, stack.fileno(), *(listener.fileno() for listener in self._sockets)]
+            passed = [write, stack.fileno(), self._loads_memory, *(listener.fileno() for listener in self._sockets)]
             try:
                 process = subprocess.Popen(
                     self._command,
-                    env={**os.environ, VARIABLE: ",".join(map(str, passed))},
+                    env={**os.environ, VARIABLE: ",".join(map(str, (place, *passed)))},
                     stdin=subprocess.DEVNULL,
                     pass_fds=passed,
                     # Ctrl+C is the supervisor's to hear: it tells the workers.
@@ -218,7 +229,7 @@ class Supervisor:
             # They are the worker's, for as long as that lives.
             undo.pop_all()
         os.set_blocking(read, False)
-        return _Worker(process, read, stack)
+        return _Worker(process, place, read, stack)
 
     def _start_first(self) -> None:
         try:
@@ -296,6 +307,7 @@ class Supervisor:
                 worker: _Worker | None = getattr(slot, place)
                 if worker is not None and worker.process.poll() is not None:
                     worker.forget()
+                    self._loads.leave(worker.place)
                     setattr(slot, place, None)
                     if not (self._ended_by or self._code):
                         self._ended(slot, place, worker)
@@ -333,6 +345,8 @@ class Supervisor:
         for worker in self._workers():
             if worker.killed:
                 continue
+            if now - worker.heard > SILENT:
+                self._loads.leave(worker.place)
             if worker.stuck:
                 if now - worker.stuck >= STACK_TIME:
                     worker.stack.seek(0)
