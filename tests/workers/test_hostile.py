@@ -233,6 +233,17 @@ def pretender(folder: Path, backlog: int = 128) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
+def heard(connection: socket.socket) -> bytes:
+    """The greeting, and the first frame behind it."""
+    connection.settimeout(SECONDS)
+    data = b""
+    while (head := len(data) - 5) < _HEAD.size or head < _HEAD.size + _HEAD.unpack_from(data, 5)[0]:
+        piece = connection.recv(10_000)
+        assert piece, "it has ended"
+        data += piece
+    return data
+
+
 def counts(port: int) -> dict[str, int]:
     session = Session(port).open()
     return dict(session.call(port, "counts"))
@@ -293,7 +304,7 @@ def test_a_worker_that_answers_nonsense(workers: Pair, folder: Path, answer: byt
     theirs = Session(workers.other_port, sid=TAG + "x" * 16)
     with pretender(folder) as listener, theirs.send(workers.other_port) as sent:
         with listener.accept()[0] as connection:
-            connection.recv(10_000)
+            heard(connection)
             connection.sendall(answer)
         response = sent.response()
         assert (response.status, response.text) == (400, UNKNOWN)
@@ -305,7 +316,7 @@ def test_a_poll_that_is_given_up_is_taken_back(workers: Pair, folder: Path) -> N
         sent = theirs.send(workers.other_port)
         with listener.accept()[0] as connection:
             connection.settimeout(SECONDS)
-            asked = connection.recv(10_000)
+            asked = heard(connection)
             number = _HEAD.unpack_from(asked, 5)[2]
             sent.connection.close()
             assert connection.recv(10_000) == b"".join(write_frames(Kind.CANCEL, number, b""))
@@ -316,7 +327,7 @@ def test_what_is_refused_there_is_refused_here(workers: Pair, folder: Path) -> N
     theirs = Session(workers.other_port, sid=TAG + "x" * 16)
     refusal = Refusal(UNKNOWN_SID, "unknown_sid", "for a reason of its own")
     with pretender(folder) as listener, theirs.send(workers.other_port) as sent, listener.accept()[0] as connection:
-        asked = connection.recv(10_000)
+        asked = heard(connection)
         assert unpack(asked[5 + _HEAD.size :])[0] == b"GET"
         connection.sendall(b"".join(write_frames(Kind.REFUSE, _HEAD.unpack_from(asked, 5)[2], pack_refusal(refusal))))
         assert sent.response().text == UNKNOWN
