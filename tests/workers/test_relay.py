@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from tests.hosting.processes import assert_quiet
 
@@ -200,7 +201,7 @@ def test_a_page_that_something_around_the_server_lets_in() -> None:
             pytest.raises(InvalidStatus) as refused,
             connect(
                 f"ws://127.0.0.1:{both.other_port}{session.target('EIO=4&transport=websocket')}",
-                origin="http://page.test",
+                origin=Origin("http://page.test"),
                 proxy=None,
             ),
         ):
