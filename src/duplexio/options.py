@@ -87,6 +87,7 @@ class ServerOptions(TypedDict, total=False):
     drain_seconds: float
     handle_signals: bool
     cluster_id: str | None
+    max_relayed_requests: int
     lifespan: Lifespan | None
     observer: Observer | None
     debug: bool
@@ -416,6 +417,15 @@ OPTIONS: tuple[Option, ...] = (
         minimum=1,
     ),
     row(
+        "max_relayed_requests",
+        10_000,
+        "polling requests of one worker that wait for the answers of others; more are answered 503",
+        "each is a client that polls: 9 KB here, with its connection, and 2 KB in the other worker",
+        unit="requests",
+        counter="fault.relay_overload",
+        minimum=1,
+    ),
+    row(
         "heartbeat_interval",
         5.0,
         "how often a server of a cluster tells the others that it is there",
@@ -516,6 +526,7 @@ class Options:
     drain_seconds: float
     handle_signals: bool
     cluster_id: str | None
+    max_relayed_requests: int
     lifespan: Lifespan | None
     observer: Observer | None
     debug: bool

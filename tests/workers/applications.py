@@ -142,6 +142,7 @@ class Adding:
 surrounded = Starlette(routes=[Mount("/socket.io", app=make_server())], middleware=[Middleware(Adding)])
 small = make_server(max_http_buffer_size=10_000)
 impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
+unhelpful = make_server(max_relayed_requests=20)
 hasty = make_server(upgrade_timeout=0.5)
 recovering = make_server(connection_state_recovery=True)
 #: Beside other requests.

@@ -21,10 +21,8 @@ from duplexio.workers.relay_message import (
     write_frames,
 )
 
-__all__ = ["MAX_RELAYED", "MAX_UNREAD", "Asked", "Channel", "busy", "gone", "too_large"]
+__all__ = ["MAX_UNREAD", "Asked", "Channel", "busy", "gone", "too_large"]
 
-#: Requests of this worker that wait for the answers of others; each is a client's poll, and holds a connection.
-MAX_RELAYED = 1000
 #: Bytes that wait for a neighbour that does not read: a second of its standing still, at a thousand bodies of the usual
 #: size. One request is always let through.
 MAX_UNREAD = 16 * 1024 * 1024
@@ -105,7 +103,9 @@ class Channel(asyncio.Protocol):
             asker.unanswered(gone())
             return _nothing
         unread = self._early_size if self._raw is None else self._raw.get_write_buffer_size()
-        if self._asked.waiting >= MAX_RELAYED or (unread and unread + len(body) > MAX_UNREAD):
+        if self._asked.waiting >= self._engine.options.max_relayed_requests or (
+            unread and unread + len(body) > MAX_UNREAD
+        ):
             asker.unanswered(
                 busy(f"{self._asked.waiting} requests wait for other workers, {unread} bytes for this one")
             )

@@ -26,10 +26,8 @@ from duplexio.workers.relayed_request import decide
 
 __all__ = ["AskedStream"]
 
-#: Requests of one neighbour that wait here. It lets no more of its own out, see `relay_client.MAX_RELAYED`.
-MAX_WAITING = 1000
-#: Bytes of answers that wait for a neighbour: to so many requests, each a body of the usual limit. A message to all may
-#: bring them in one turn of the loop, in which nobody can have read.
+#: Bytes of answers that wait for a neighbour: to a thousand requests, each a body of the usual limit. A message to all
+#: may bring them in one turn of the loop, in which nobody can have read.
 MAX_UNREAD = 1000 * 1024 * 1024
 #: From so many on, half of which it has to read in so many seconds; else it is stuck.
 HIGH_WATER, LOW_WATER = 64 * 1024 * 1024, 32 * 1024 * 1024
@@ -61,6 +59,8 @@ class AskedStream(FrameStream):
         """`ended` is called when the stream has."""
         super().__init__(engine, engine.options.max_http_buffer_size + MAX_HEAD, early)
         self._told_ended = ended
+        #: Its own limit keeps the neighbour from asking for more at once.
+        self._most = engine.options.max_relayed_requests
         self._open: dict[int, RelayedExchange] = {}
         #: The answers to polls that have gone to the neighbour, and may not have left it yet.
         self._unwritten: dict[int, tuple[PollingTransport, bytes, bytes, bool]] = {}
@@ -115,8 +115,8 @@ class AskedStream(FrameStream):
 
     def _ask(self, number: int, payload: bytes) -> None:
         request, (body,) = unpack_request(payload, 1)
-        if number in self._open or len(self._open) >= MAX_WAITING:
-            raise RelayError(f"a second request {number}, or over {MAX_WAITING} that wait")
+        if number in self._open or len(self._open) >= self._most:
+            raise RelayError(f"a second request {number}, or over {self._most} that wait")
         if request.websocket:
             raise RelayError("a WebSocket handshake among requests")
         verdict = decide(self.engine, request)
@@ -161,7 +161,7 @@ class AskedStream(FrameStream):
     ) -> None:
         if self._open.pop(exchange.number, None) is None:
             return
-        if request.method == "GET" and exchange.transport is not None and len(self._unwritten) < MAX_WAITING:
+        if request.method == "GET" and exchange.transport is not None and len(self._unwritten) < self._most:
             self._unwritten[exchange.number] = exchange.transport, body, content_type, compressible
         headers = self.engine.response_headers(request)
         self._write(
