@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import signal
@@ -47,6 +48,9 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 STACK_TIME = 0.5
 #: How much of it is logged: some hundred threads.
 MAX_STACK = 65_536
+
+#: Seconds in which whoever tells of a closed terminal may do so again: the kernel, and the shell.
+HANGUP_SECONDS = 2.0
 
 #: The exit code where the first worker cannot serve.
 FAILED = 3
@@ -159,6 +163,10 @@ class Supervisor:
         self._looked = time.monotonic()
         #: Whether any worker has ever served: until then a failure is the program's, and no other attempt is made.
         self._served = False
+        self._has_terminal = _has_terminal()
+        self._hung_up_at = -math.inf
+        #: As by `nohup`.
+        self._ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
     def run(self) -> int:
         """Until it is told to end, and all workers have. Returns the exit code; SIGTERM is passed on, as by uvicorn."""
@@ -268,12 +276,22 @@ class Supervisor:
     def _heed_signals(self) -> None:
         while self._signals:
             number = self._signals.popleft()
-            if number == signal.SIGHUP and not self._ended_by:
+            if number == signal.SIGHUP and self._is_hangup():
+                if not (self._ignores_hangup or self._ended_by):
+                    self._told_to_end(number)
+            elif number == signal.SIGHUP and not self._ended_by:
                 logger.info("SIGHUP: the workers are replaced one by one")
                 self._rolling = deque(slot for slot in self._slots if slot.worker is not None)
                 self._give_up_new()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._told_to_end(number)
+
+    def _is_hangup(self) -> bool:
+        """Whether SIGHUP says that the terminal was closed, which nobody means as a wish for new workers."""
+        now = time.monotonic()
+        if self._has_terminal and not _has_terminal():
+            self._has_terminal, self._hung_up_at = False, now
+        return now - self._hung_up_at < HANGUP_SECONDS
 
     def _give_up_new(self) -> None:
         """Whoever is starting may be of the version before, or of one that does not start."""
@@ -396,6 +414,15 @@ class Supervisor:
             except OSError as error:
                 logger.error("a worker could not be started: %s; the others stay as they are", error)
                 self._rolling.clear()
+
+
+def _has_terminal() -> bool:
+    """Whether this process belongs to a terminal that is there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _how(code: int) -> str:
