@@ -397,6 +397,8 @@ class Server(Broadcasting):
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Any, inner: Callable[[Any], Any] | None) -> AsyncIterator[Any]:
         self._start()
+        if self._cluster is not None:
+            await self._cluster.meet()
         try:
             if inner is None:
                 yield

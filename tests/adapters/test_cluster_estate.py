@@ -204,6 +204,27 @@ async def test_left_by_two_of_whom_one_has_got_more() -> None:
         assert not any(left.log.sessions for left in third._main.inherited)
 
 
+async def test_what_comes_to_one_that_closes_is_left_too() -> None:
+    """A client has come to it from another server, and is sent on before its session is here."""
+    async with three() as (_, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        await reader.drop()
+        first.emit("e", 1)
+        await turns()
+        buses[0].reading = False
+        connecting = asyncio.ensure_future(reader.connect(second))
+        await turns()
+        reader.client.drop()
+        closing = asyncio.ensure_future(second.close())
+        await turns()
+        buses[0].reading = True
+        await closing
+        connecting.cancel()
+        assert await reader.connect(third)
+        assert reader.events == [["e", 1]]
+
+
 async def test_in_several_messages() -> None:
     async with three(max_bus_message=20_000) as (_, _buses, (first, second, third)):
         readers = [Reader() for _ in range(230)]

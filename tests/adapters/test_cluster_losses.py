@@ -199,9 +199,12 @@ async def test_closed_and_opened_again() -> None:
 @pytest.mark.parametrize(
     ("adapter", "said"),
     [
-        ("redis://:secret@127.0.0.1:6379", "such as UnixBus .* not an object of type str, which has no start, publish"),
+        (
+            "redis://:secret@127.0.0.1:6379",
+            "such as UnixBus .* not an object of type str, which has no start, meet, publish",
+        ),
         (UnixBus, r"expected a bus, this is its class: UnixBus\(\.\.\.\)"),
-        (Server(), "not an object of type Server, which has no start, publish, drain$"),
+        (Server(), "not an object of type Server, which has no start, meet, publish, drain$"),
     ],
 )
 def test_what_is_no_bus(adapter: Any, said: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duplexio
+from duplexio import Server
 from duplexio.adapters.unix import UnixBus
 from duplexio.client import ClientSocket
 from duplexio.testing.check_bus import LIMITS, ends
@@ -188,6 +189,29 @@ async def test_one_that_stands_still_costs_nobody_his_session(tmp_path: Path) ->
         auth = {"pid": reader.pid, "offset": reader.offset}
         async with duplexio.connect(second.url, transports=["websocket"], reconnection=False, auth=auth) as back:
             assert back.id == reader.sid, "it goes on"
+
+
+async def test_it_serves_when_it_knows_the_others(tmp_path: Path) -> None:
+    """Whoever came to it before would have left his session behind, and what it sends would reach nobody else."""
+    async with workers(tmp_path, heartbeat_timeout=1000.0) as here:
+        first = await here.start()
+        one, told = await here.client(first, "room")
+        os.kill(first.pid, signal.SIGSTOP)
+
+        async def begin() -> Server:
+            return await stack.enter_async_context(serving(adapter=UnixBus(here.directory)))
+
+        async with contextlib.AsyncExitStack() as stack:
+            starting = asyncio.ensure_future(begin())
+            await asyncio.sleep(0.3)
+            assert not starting.done()
+            os.kill(first.pid, signal.SIGCONT)
+            second = await starting
+            assert second.health()["bus"]["servers"] == 1
+            second.emit("told", "by who has just come")
+            await until(lambda: told)
+            assert told == [["by who has just come"]]
+            assert one.connected
 
 
 async def test_it_goes_when_what_it_has_left_is_there(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from duplexio.observe import Reporter
 __all__ = ["Bus", "BusHealth", "BusLimits", "Receiver", "check_is_bus"]
 
 
-BUS_METHODS = ("start", "publish", "drain", "close", "health")
+BUS_METHODS = ("start", "meet", "publish", "drain", "close", "health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,12 @@ class Bus(Protocol):
 
         Returns False where it was not taken, which is counted and logged: it is larger than `max_message`, would
         exceed a receiver's `max_queue` (the others get it), or the bus is not open. Also for a `to` that is not there.
+        """
+
+    async def meet(self) -> None:
+        """Waits until the nodes that were there at the start have been seen, as far as the driver can tell.
+
+        There is no limit to how long one of them takes: use a timeout. Cancelling it only stops the waiting.
         """
 
     async def drain(self, to: str = "") -> None:

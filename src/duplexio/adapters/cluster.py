@@ -6,8 +6,8 @@ Written once over the contract of a bus. `ClusterAdapter` is what a namespace se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from duplexio.adapters.answers import Answers
@@ -50,6 +50,11 @@ __all__ = ["Cluster", "ClusterOptions"]
 
 #: One channel for all: a join, and a broadcast to the room behind it, stay in order whatever their namespaces.
 CHANNEL = "cluster"
+#: How long a server that starts waits for those that are there. They answer in a turn of their loops; one that stands
+#: still is not to keep it from serving.
+MEETING_SECONDS = 2.0
+#: How long one that closes waits for sessions that are on their way to it: as long as they are looked for.
+ARRIVING_SECONDS = 3.0
 #: Seconds in which what a server has left gets to another one, however busy that is.
 LATELY = 5.0
 #: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
@@ -101,6 +106,8 @@ class Cluster:
         self._loop: asyncio.AbstractEventLoop
         #: Between its start and its end.
         self.is_open = False
+        #: Whether those that were there when it began are known.
+        self._has_met = False
         #: When it began, or another server has gone.
         self._changed_at = 0.0
         self._beat_timer: asyncio.TimerHandle | None = None
@@ -151,9 +158,23 @@ class Cluster:
         self.is_open = True
         self._changed_at = self._loop.time()
         self._is_closing = False
+        self._has_met = False
         self.seen.setdefault(self.bus.node, 0)
         self.publish(Hello())
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
+
+    async def meet(self) -> None:
+        """Waits, behind the start, until this server is one with those that are there: they get what it sends, and it
+        gets what they send. Whom it serves before would miss that, and have no session that another server has."""
+        if self._has_met or not self.is_open:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MEETING_SECONDS):
+                await self.bus.meet()
+                # Each answers a `Hello`.
+                while not self.seen.keys() >= set(self.nodes.names):  # noqa: ASYNC110 - a moment, and once
+                    await asyncio.sleep(0.002)
+        self._has_met = True
 
     def begin_closing(self) -> None:
         """Tells the others that this server is about to close, so that none of them leaves its sessions to it."""
@@ -167,6 +188,9 @@ class Cluster:
             return
         self.begin_closing()
         try:
+            if self._tasks:
+                # Sessions that come from another server just now: with whom would their clients find them?
+                await asyncio.wait(self._tasks, timeout=ARRIVING_SECONDS)
             await self._leaving.leave(self._hub)
         finally:
             await self._close_bus()
@@ -223,6 +247,11 @@ class Cluster:
         return self._loop.time() - self._changed_at < LATELY
 
     @property
+    def is_single(self) -> bool:
+        """Whether there is no other server, for certain."""
+        return self.alone and (self._has_met or not self.is_open)
+
+    @property
     def alone(self) -> bool:
         """Whether there is nobody to send to."""
         return not self.is_open or self.bus.alone
@@ -264,14 +293,14 @@ class Cluster:
         """Its events are so many now. One that could not be encoded is none: the others would wait for it."""
         self.seen[self.bus.node] = number
 
-    @contextmanager
+    @contextlib.contextmanager
     def request(self) -> Iterator[tuple[int, FanIn]]:
         """A number for a request, and where its answers gather, of the servers that are there now."""
         fan_in = FanIn(self._loop, self.nodes.names)
         with self.gathering(fan_in) as number:
             yield number, fan_in
 
-    @contextmanager
+    @contextlib.contextmanager
     def gathering(self, answers: Gathering) -> Iterator[int]:
         """A number for a request whose answers gather there."""
         self._request = number = self._request + 1

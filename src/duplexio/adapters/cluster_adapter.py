@@ -71,7 +71,7 @@ class ClusterAdapter:
 
     @property
     def alone(self) -> bool:
-        return self._cluster.alone
+        return self._cluster.is_single
 
     def check(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
         if flags.local or not self._cluster.is_open:
@@ -232,6 +232,7 @@ class ClusterAdapter:
         await self._cluster.to_its_end(self._bring_session(self.namespace, pid, offset))
 
     async def _bring_session(self, namespace: Namespace, pid: str, offset: str | None) -> None:
+        await self._cluster.meet()
         asked_at = namespace.hub.loop.time()
         found = await self._find_session(namespace, pid, offset)
         for seconds in SEARCH_AGAIN:

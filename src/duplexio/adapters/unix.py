@@ -126,6 +126,11 @@ class UnixBus:
 
     # Finding each other.
 
+    async def meet(self) -> None:
+        """See `Bus.meet`."""
+        while any(not out.node for out in self._opened.values()):  # noqa: ASYNC110 - they answer in a turn of their loops
+            await asyncio.sleep(0.002)
+
     def _listen(self) -> None:
         """Listens before its file has its name: a file that nobody listens behind is then always a dead worker's."""
         listener = unforked(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))

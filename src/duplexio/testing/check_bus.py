@@ -118,6 +118,8 @@ async def check_each_sees_the_others(make: MakeBus) -> None:
         await until(lambda: former in made[0].lost and not made[0].nodes, "who closes is lost")
         again = End(make())
         again.start()
+        await asyncio.wait_for(again.bus.meet(), PATIENCE)
+        assert made[0].bus.node in again.nodes, "who was there already is seen when `meet` returns"
         await seen([*made, again])
         assert again.bus.node != former, "a name is never used again"
         await again.bus.close()

@@ -96,6 +96,9 @@ class MemoryBus:
         except Exception as error:
             self._reporter.failure("a node of the bus could not be removed", error)
 
+    async def meet(self) -> None:
+        """See `Bus.meet`: `start` has done so."""
+
     def publish(self, channel: str, message: bytes, to: str = "") -> bool:
         """See `Bus.publish`."""
         members = self._cluster._members
