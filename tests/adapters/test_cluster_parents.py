@@ -7,6 +7,8 @@ import contextlib
 import functools
 import json
 import re
+import sys
+import threading
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import msgpack
 import pytest
 
 from duplexio import ParentNamespace, Server, Socket
+from duplexio.hub.targets import EVERYBODY, PLAIN
 from duplexio.protocol.socket_packet import Packet
 from duplexio.testing import MemoryCluster
 from tests.hub.ends import Client, serving, until
@@ -254,3 +257,33 @@ async def test_a_parent_is_known_by_what_its_function_is_and_not_by_where_that_i
         parent.emit("e")
         await until(lambda: client.packets)
         assert client.take() == ['42/room-1,["e"]']
+
+
+async def test_a_thread_may_emit_while_children_come_and_go() -> None:
+    """Without other servers an event is looked at on that thread for the children there are."""
+    async with serving() as io:
+        parent = io.of(re.compile("^/room-"))
+        for number in range(300):
+            Client(io).join(f"/room-stays-{number}")
+        client = Client(io)
+        over = threading.Event()
+
+        def look() -> None:
+            # What `emit` does before it queues the event to the loop.
+            while not over.is_set():
+                parent.adapter.check("e", (), EVERYBODY, PLAIN)
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        looking = asyncio.ensure_future(asyncio.to_thread(look))
+        try:
+            for number in range(100):
+                for packet in f"40/room-{number},", f"41/room-{number},":
+                    client.send(packet)
+                    await asyncio.sleep(0.001)
+                if looking.done():
+                    break
+        finally:
+            over.set()
+            sys.setswitchinterval(before)
+        await looking
