@@ -462,3 +462,21 @@ async def test_a_close_that_is_cancelled_closes_the_bus() -> None:
         assert closing.cancelled()
         assert buses[0].health().status == "down"
         assert not first._cluster.is_open  # type: ignore[union-attr]
+
+
+async def test_who_comes_back_while_it_is_left_is_not_left() -> None:
+    """Nobody else is to have a session that has gone on elsewhere: it would be found there, as it was."""
+    async with three() as (_, _buses, (first, second, third)):
+        readers = [Reader(), Reader()]
+        for reader in readers:
+            await reader.connect(first)
+        first.emit("e", 1)
+        for reader in readers:
+            await reader.drop()
+        records = estate_of(first._main, first._cluster.seen, 1)  # type: ignore[union-attr]
+        inherit(third._main, next(records))
+        assert await readers[0].connect(second)
+        await turns()
+        for record in records:
+            inherit(third._main, record)
+        assert list(third._main.inherited[0].log.sessions) == [readers[1].pid]
