@@ -16,7 +16,7 @@ from duplexio.adapters.estate import estate_of, inherit
 from duplexio.adapters.session_transfer import give_inherited
 from duplexio.errors import SocketPacketError
 from duplexio.protocol.cluster_message import Inherit
-from duplexio.testing import MemoryCluster
+from duplexio.testing import MemoryBus, MemoryCluster
 from tests.hub.ends import Client, counts, serving, until
 
 from .test_cluster_recovery import Reader, three, turns
@@ -483,3 +483,39 @@ async def test_a_close_that_is_cancelled_closes_the_bus() -> None:
         assert closing.cancelled()
         assert buses[0].health().status == "down"
         assert not first._cluster.is_open  # type: ignore[union-attr]
+
+
+async def test_who_comes_back_while_it_is_left_is_not_left() -> None:
+    """Nobody else is to have a session that has gone on elsewhere: it would be found there, as it was."""
+    async with three() as (_, _buses, (first, second, third)):
+        readers = [Reader(), Reader()]
+        for reader in readers:
+            await reader.connect(first)
+        first.emit("e", 1)
+        for reader in readers:
+            await reader.drop()
+        records = estate_of(first._main, first._cluster.seen, 1)  # type: ignore[union-attr]
+        inherit(third._main, next(records))
+        assert await readers[0].connect(second)
+        await turns()
+        for record in records:
+            inherit(third._main, record)
+        assert list(third._main.inherited[0].log.sessions) == [readers[1].pid]
+
+
+class Mourner(MemoryBus):
+    """Who has got all that waited for it dies in that moment."""
+
+    async def drain(self, to: str = "") -> None:
+        await super().drain(to)
+        if to in self._cluster._members:
+            self._cluster.kill(self._cluster._members[to])
+
+
+async def test_an_heir_that_dies_when_it_has_all_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duplexio.adapters.leaving.LEAVING_SECONDS", 1000.0)
+    cluster = MemoryCluster()
+    async with another(cluster), serving(adapter=Mourner(cluster), connection_state_recovery=True) as first:
+        await turns()
+        await Reader().connect(first)
+        await asyncio.wait_for(first.close(), 20)

@@ -7,12 +7,17 @@ import contextlib
 import functools
 import json
 import re
+import sys
+import threading
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import msgpack
+import pytest
 
 from duplexio import ParentNamespace, Server, Socket
+from duplexio.hub.targets import EVERYBODY, PLAIN
+from duplexio.protocol.socket_packet import Packet
 from duplexio.testing import MemoryCluster
 from tests.hub.ends import Client, serving, until
 
@@ -167,3 +172,118 @@ async def test_what_is_kept_for_who_may_come_back() -> None:
             log = child.socket.nsp.log
             assert log is not None
             assert json.loads(packet[packet.index("[") :]) == ["e", log.newest_offset()]
+
+
+async def test_a_client_cannot_enter_what_is_called_like_a_parent() -> None:
+    """What is meant for the parent would reach that alone. A parser's packets may name it; others end at the comma."""
+
+    def packet(kind: int, nsp: str, **rest: Any) -> bytes:
+        packed: bytes = msgpack.packb({"type": kind, "nsp": nsp, **rest})
+        return packed
+
+    cluster = MemoryCluster()
+    async with contextlib.AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(serving(adapter=cluster.bus(), parser="msgpack")) for _ in range(2)
+        ]
+        # Whose own name it finds, too.
+        parents = [io.of(re.compile("room-")) for io in (first, second)]
+        victim, rogue = Client(second), Client(second)
+        victim.send(packet(0, "/room-1"))
+        victim.take()
+        rogue.send(packet(0, parents[1].name))
+        (refused,) = rogue.take()
+        assert isinstance(refused, bytes)
+        assert msgpack.unpackb(refused)["type"] == 4
+        parents[0].emit("e")
+        await until(lambda: victim.packets)
+        assert rogue.take() == []
+
+
+class _Lines:
+    """A parser whose messages are lines: what a packet is, its namespace, and its data behind the first space."""
+
+    def encode(self, packet: Packet) -> str:
+        return f"{packet.type}{packet.namespace} {json.dumps(packet.data)}"
+
+    def decode(self, message: str | bytes) -> Packet:
+        head, _, data = str(message).partition(" ")
+        return Packet(int(head[0]), head[1:], None, json.loads(data))
+
+
+async def test_a_parser_is_never_told_the_name_of_a_parent() -> None:
+    """That is no namespace's: it may have more bytes than one, and what a parser parts its messages by."""
+    cluster = MemoryCluster()
+    async with contextlib.AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(serving(adapter=cluster.bus(), parser=_Lines())) for _ in range(2)
+        ]
+        for pattern in "^/a room-|^/room-", f"^/hall-|{'x' * 1000}":
+            name = pattern.rpartition("^")[2].partition("|")[0] + "1"
+            parent, _ = [io.of(re.compile(pattern)) for io in (first, second)]
+            client = Client(second)
+            client.send(f"40{name} null")
+            client.take()
+            parent.emit("e", 1)
+            await until(lambda client=client: client.packets)  # type: ignore[misc]
+            assert client.take() == [f'42{name} ["e", 1]']
+
+
+class _Rooms:
+    def __init__(self, begin: str) -> None:
+        self.begin = begin
+
+    def __call__(self, name: str, auth: object) -> bool:
+        return name.startswith(self.begin)
+
+
+def _partly() -> Any:
+    def begins(begin: str, name: str, auth: object) -> bool:
+        return name.startswith(begin)
+
+    return functools.partial(begins, "/room-")
+
+
+@pytest.mark.parametrize("make", [lambda: _Rooms("/room-"), _partly], ids=["object", "partial"])
+async def test_a_parent_is_known_by_what_its_function_is_and_not_by_where_that_is(make: Any) -> None:
+    """Each server, in a process of its own, has another object of it."""
+    cluster = MemoryCluster()
+    async with serving(adapter=cluster.bus()) as first, serving(adapter=cluster.bus()) as second:
+        here, there = make(), make()
+        parent = first.of(here)
+        second.of(there)
+        client = Client(second)
+        client.join("/room-1")
+        parent.emit("e")
+        await until(lambda: client.packets)
+        assert client.take() == ['42/room-1,["e"]']
+
+
+async def test_a_thread_may_emit_while_children_come_and_go() -> None:
+    """Without other servers an event is looked at on that thread for the children there are."""
+    async with serving() as io:
+        parent = io.of(re.compile("^/room-"))
+        for number in range(300):
+            Client(io).join(f"/room-stays-{number}")
+        client = Client(io)
+        over = threading.Event()
+
+        def look() -> None:
+            # What `emit` does before it queues the event to the loop.
+            while not over.is_set():
+                parent.adapter.check("e", (), EVERYBODY, PLAIN)
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        looking = asyncio.ensure_future(asyncio.to_thread(look))
+        try:
+            for number in range(100):
+                for packet in f"40/room-{number},", f"41/room-{number},":
+                    client.send(packet)
+                    await asyncio.sleep(0.001)
+                if looking.done():
+                    break
+        finally:
+            over.set()
+            sys.setswitchinterval(before)
+        await looking

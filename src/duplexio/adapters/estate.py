@@ -45,19 +45,19 @@ def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int) -> Itera
     for log, packets, number, known in estates:
         if log.sessions:
             head = Inherit(namespace.name, log.epoch, number, known, [], [])
-            yield from _records(namespace, head, dict(log.sessions), packets, size)
+            yield from _records(namespace, head, log, packets, size)
 
 
 #: An event of a log that is left, under the number it is left with; and the log that has it here.
 LeftEntry: TypeAlias = tuple[int, Log, Entry]
 
 
-def _records(
-    namespace: Namespace, head: Inherit, sessions: dict[str, Session], entries: list[LeftEntry], size: int
-) -> Iterator[Inherit]:
+def _records(namespace: Namespace, head: Inherit, left: Log, entries: list[LeftEntry], size: int) -> Iterator[Inherit]:
     def record(told: list[Any], packets: list[Any]) -> Inherit:
         return Inherit(head.namespace, head.epoch, head.number, head.seen, told, packets)
 
+    # Those whose packets these are.
+    sessions = dict(left.sessions)
     packets: list[Any] = []
     filled = 0
     for number, log, entry in entries:
@@ -77,6 +77,9 @@ def _records(
     # Behind their packets: who is found has all of them.
     told: list[Any] = []
     for pid, session in sessions.items():
+        if left.sessions.get(pid) is not session:
+            # Its client has come back to another server meanwhile.
+            continue
         try:
             told.append(_told_session(namespace, pid, session))
         except EncodeError as error:

@@ -73,7 +73,8 @@ class Leaving:
                 self._patience.reschedule(min(deadline, hub.loop.time() + patience))
                 await cluster.bus.drain(heir)
                 left = True
-        if left:
+        # Whose end came with the last of it would be waited for: that was told already.
+        if left and heir in cluster.heirs:
             # This server answers for the sessions until the other one does: nobody is to find them with neither.
             self._patience.reschedule(min(deadline, hub.loop.time() + patience))
             await cluster.worked_off(heir)

@@ -55,7 +55,9 @@ class EncodedEvent:
             text, attachments = namespace.hub.codec.encode(data)
             # A user's function may have written more than the array.
             return cls(namespace, JSON, text.strip(), attachments, (event, args))
-        message = encode_packet(parser, Packet(EVENT, namespace.name, None, data))
+        # A parent's is none that a packet can have: its children's take its place.
+        name = namespace.name if namespace.event_head else "/"
+        message = encode_packet(parser, Packet(EVENT, name, None, data))
         form = PARSER_TEXT if message.text else PARSER_BINARY
         return cls(namespace, form, message.text, message.attachments, (event, args))
 

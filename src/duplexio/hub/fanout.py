@@ -256,7 +256,8 @@ class ChildrenAdapter:
         self.rooms = RoomTable(_nowhere)
 
     def _locals(self) -> list[LocalAdapter]:
-        return [child.local_adapter for child in self._children.values()]
+        # Copied in one step: `check` is called on other threads, while children come and go on the loop.
+        return [child.local_adapter for child in list(self._children.values())]
 
     def check(self, event: str, args: Sequence[Any], targets: Targets, flags: Flags) -> None:
         for local in self._locals()[:1]:

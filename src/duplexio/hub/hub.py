@@ -29,6 +29,9 @@ NamespaceTest = Callable[[str, Auth], bool | Awaitable[bool]]
 #: What makes a namespace's adapter, around that of this process.
 MakeAdapter = Callable[[Namespace | ParentNamespace, LocalAdapter | ChildrenAdapter], Adapter]
 
+#: What the names of parents begin with, and no namespace's: a comma ends it in a packet, but not in every parser's.
+PARENTS = "/,"
+
 
 class Hub(Context):
     """The context of every namespace, socket and peer of one server."""
@@ -84,7 +87,7 @@ class Hub(Context):
             pattern, what = name, name.pattern
             test = lambda asked, auth: pattern.search(asked) is not None  # noqa: E731
         elif callable(name):
-            test, what = name, f"{getattr(name, '__module__', '')}.{getattr(name, '__qualname__', name)}"
+            test, what = name, _called(name)
         else:
             raise ConfigurationError(
                 f"of({name!r}): expected a name, a compiled pattern or a function of name and auth"
@@ -96,9 +99,9 @@ class Hub(Context):
         return parent
 
     def _parent_name(self, what: str) -> str:
-        """A name that is no namespace's, for the comma, and is the same in each server that makes the same parents."""
+        """A name that is no namespace's, and is the same in each server that makes the same parents."""
         number = 1
-        while (name := f"/,{number} {what}") in self.parents:
+        while (name := f"{PARENTS}{number} {what}") in self.parents:
             number += 1
         return name
 
@@ -134,6 +137,9 @@ class Hub(Context):
 
         Raises TooManyNamespaces.
         """
+        if name.startswith(PARENTS):
+            # What other servers send to the parent would go there instead.
+            return None
         for parent in list(self.parents.values()):
             answer = parent.test(name, auth)
             if inspect.isawaitable(answer):
@@ -182,3 +188,9 @@ class Hub(Context):
         if is_async(listener):
             raise TypeError("an on_server listener must be a plain def; what it returns is its answer")
         self.server_listeners.setdefault(event, []).append(listener)
+
+
+def _called(test: Callable[..., object]) -> str:
+    """A name that is the same in every process: of an object that is called, its type's, and not where it is."""
+    named = test if hasattr(test, "__qualname__") else type(test)
+    return f"{named.__module__}.{named.__qualname__}"
