@@ -87,7 +87,6 @@ class ServerOptions(TypedDict, total=False):
     drain_seconds: float
     handle_signals: bool
     cluster_id: str | None
-    max_relayed_requests: int
     lifespan: Lifespan | None
     observer: Observer | None
     debug: bool
@@ -114,6 +113,7 @@ class ServerOptions(TypedDict, total=False):
     max_recovery_bytes: int
     max_recovery_sessions: int
     max_connections: int
+    max_relayed_requests: int
     heartbeat_interval: float
     heartbeat_timeout: float
     share_handshake: bool
@@ -526,7 +526,6 @@ class Options:
     drain_seconds: float
     handle_signals: bool
     cluster_id: str | None
-    max_relayed_requests: int
     lifespan: Lifespan | None
     observer: Observer | None
     debug: bool
@@ -553,6 +552,7 @@ class Options:
     max_recovery_bytes: int
     max_recovery_sessions: int
     max_connections: int
+    max_relayed_requests: int
     heartbeat_interval: float
     heartbeat_timeout: float
     share_handshake: bool
