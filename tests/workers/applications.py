@@ -131,6 +131,8 @@ class Adding:
         async def sending(message: Any) -> None:
             if message["type"] == "websocket.accept":
                 message = {**message, "headers": [*message["headers"], (b"x-added", b"around")]}
+                if scope["subprotocols"]:
+                    message["subprotocol"] = scope["subprotocols"][-1]
                 if b"&refuse" in scope["query_string"]:
                     message = {"type": "websocket.close", "code": 1000}
             await send(message)

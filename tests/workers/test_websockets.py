@@ -278,6 +278,15 @@ def test_what_is_around_the_server_has_its_say() -> None:
         assert_quiet(both.other)
 
 
+def test_what_is_around_the_server_chooses_the_subprotocol() -> None:
+    with pair("surrounded") as both:
+        for port in both.owner_port, both.other_port:
+            data = handshake(Session(both.owner_port).open(), sec_websocket_protocol="first, second")
+            with Sent(port, data) as sent, sent.connection.makefile("rb") as file:
+                response = read_response(file)
+                assert (response.status, response.headers.get("sec-websocket-protocol")) == (101, "second")
+
+
 @pytest.mark.parametrize("application", ["io", "surrounded"])
 def test_more_behind_the_handshake_than_can_be_passed_on(application: str) -> None:
     """What is around the server has its say then, too."""

@@ -109,7 +109,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _headers_of(self, message: Any) -> Headers:
         """What the answer to the handshake has besides WebSocket's own; what middlewares have added is in `message`."""
-        return [*self.default_headers, *((name, value) for name, value in message.get("headers", ()))]
+        headers = [*self.default_headers, *((name, value) for name, value in message.get("headers", ()))]
+        subprotocol = message.get("subprotocol")
+        if subprotocol:
+            # Browsers end a WebSocket for which they named some, and none was chosen.
+            headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
+        return headers
 
 
 def give_away(
