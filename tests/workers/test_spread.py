@@ -126,3 +126,28 @@ def test_workers_that_have_no_descriptor_left_come_back(tmp_path: Path) -> None:
         with Connections(port) as connections:
             connections.open(10)
             assert connections.by_worker().total() == 10
+
+
+UNIX = """
+from duplexio import Server
+
+Server(drain_seconds=0.5).run(uds="s.sock", workers=2, log_level="info")
+"""
+
+
+def test_a_unix_socket_that_was_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(UNIX)
+    for _ in range(2):
+        with running("script.py", folder=tmp_path) as process, contextlib.ExitStack() as stack:
+            wait_started(process, 2)
+            found = set()
+            for _ in range(20):
+                connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+                connection.settimeout(SECONDS)
+                connection.connect(str(tmp_path / "s.sock"))
+                connection.sendall(request_bytes("GET", "/socket.io/?EIO=4&transport=polling"))
+                response = read_response(stack.enter_context(connection.makefile("rb")))
+                found.add(json.loads(response.text.removeprefix("0"))["sid"][:4])
+            assert len(found) == 2
+            process.signal(signal.SIGTERM)
+            process.wait(15)

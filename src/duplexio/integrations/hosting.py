@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import ssl
+import stat
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
@@ -66,12 +68,21 @@ def log_config() -> dict[str, Any]:
 
 def bound_socket(config: uvicorn.Config) -> socket.socket:
     """What several processes are to listen on; where it cannot be had, says of which address, and ends the program."""
+    if config.uds is not None:
+        _remove_socket(config.uds)
     try:
         return config.bind_socket()
     except SystemExit:
         # uvicorn has said why.
-        logger.error("cannot listen on %s:%d", config.host, config.port)
+        logger.error("cannot listen on %s", config.uds or f"{config.host}:{config.port}")
         raise
+
+
+def _remove_socket(path: str) -> None:
+    """A server leaves its Unix socket behind, and the next cannot have it then. The loops' own servers do the same."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
 
 
 #: Serves a socket that listens, by protocols it makes and under TLS where there is a context; it is told how many
