@@ -24,7 +24,7 @@ from uvicorn._types import ASGIApplication
 from uvicorn.config import LOGGING_CONFIG
 
 from duplexio.integrations.asgi import ENDPOINT, AsgiEndpoint
-from duplexio.integrations.uvicorn_entry import EntryProtocol
+from duplexio.integrations.uvicorn_entry import EntryProtocol, State
 from duplexio.integrations.uvicorn_websocket import WebSocketProtocol
 
 __all__ = [
@@ -106,6 +106,7 @@ class UvicornServer(uvicorn.Server):
     ) -> None:
         """`began` is called on the loop when it listens; `listen` serves the sockets that `run` is given."""
         super().__init__(config)
+        self._state = self.server_state = State()
         self._listen = listen
         self._endpoint: AsgiEndpoint | None = None
         self._close = close
@@ -150,6 +151,7 @@ class UvicornServer(uvicorn.Server):
         close = self._close or find_close(self.config.loaded_app)
         if close is not None:
             await close()
+        self._state.ending = True
         await super().shutdown(sockets)
 
     @property
