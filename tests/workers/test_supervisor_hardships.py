@@ -8,13 +8,14 @@ import pty
 import re
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from duplexio.workers.supervisor import delay_before
+from duplexio.workers.supervisor import HANGUP_SECONDS, delay_before
 from tests.hosting.processes import ServerProcess, duplexio_run, running
 
 from .pairs import HERE
@@ -142,3 +143,46 @@ def test_the_terminal_is_closed(tmp_path: Path, under_nohup: bool) -> None:
         if pid:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def test_a_terminal_that_was_closed_long_ago(tmp_path: Path) -> None:
+    """A shell does not tell those that it has disowned; SIGHUP is a wish for new workers then."""
+    log = tmp_path / "log"
+    shell, terminal = pty.fork()
+    if shell == 0:
+        with contextlib.suppress(BaseException):
+            signal.signal(signal.SIGHUP, lambda number, frame: os._exit(0))
+            with log.open("w") as file:
+                command = [sys.executable, *duplexio_run("applications:io", 0, "--workers", "2")]
+                job = subprocess.Popen(command, cwd=HERE, stdout=file, stderr=file, process_group=0)
+            (tmp_path / "pid").write_text(f"{job.pid}\n")
+            while True:
+                signal.pause()
+        os._exit(127)
+    pid = 0
+    try:
+        wait_until(lambda: log.exists() and log.read_text().count("Application startup complete") == 2)
+        pid = int((tmp_path / "pid").read_text())
+        port = int(LISTENING.findall(log.read_text())[0])
+        os.close(terminal)
+        terminal = -1
+        os.waitpid(shell, 0)
+        shell = 0
+        time.sleep(HANGUP_SECONDS + 1)
+        before = pids_at(port)
+        os.kill(pid, signal.SIGHUP)
+        wait_until(lambda: "SIGHUP: the workers are replaced" in log.read_text())
+        wait_until(lambda: not any(map(is_there, before)))
+        wait_until(lambda: len(pids_at(port)) == 2)
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: "has ended" in log.read_text().splitlines()[-1])
+        pid = 0
+    finally:
+        if terminal >= 0:
+            os.close(terminal)
+        if shell:
+            os.kill(shell, signal.SIGKILL)
+            os.waitpid(shell, 0)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)

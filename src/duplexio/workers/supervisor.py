@@ -185,6 +185,8 @@ class Supervisor:
                 self._heed_signals()
                 self._reap()
                 self._look_at_the_late()
+                # A shell does not tell those that it has disowned: SIGHUP is somebody's wish then.
+                self._look_at_terminal()
                 self._fill()
                 self._roll()
         finally:
@@ -288,10 +290,12 @@ class Supervisor:
 
     def _is_hangup(self) -> bool:
         """Whether SIGHUP says that the terminal was closed, which nobody means as a wish for new workers."""
-        now = time.monotonic()
+        self._look_at_terminal()
+        return time.monotonic() - self._hung_up_at < HANGUP_SECONDS
+
+    def _look_at_terminal(self) -> None:
         if self._has_terminal and not _has_terminal():
-            self._has_terminal, self._hung_up_at = False, now
-        return now - self._hung_up_at < HANGUP_SECONDS
+            self._has_terminal, self._hung_up_at = False, time.monotonic()
 
     def _give_up_new(self) -> None:
         """Whoever is starting may be of the version before, or of one that does not start."""
