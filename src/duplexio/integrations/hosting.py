@@ -108,7 +108,7 @@ class UvicornServer(uvicorn.Server):
         super().__init__(config)
         self._state = self.server_state = State()
         self._listen = listen
-        self._endpoint: AsgiEndpoint | None = None
+        self._endpoints: list[AsgiEndpoint] = []
         self._close = close
         self._signals = signals
         self._began = began
@@ -126,7 +126,7 @@ class UvicornServer(uvicorn.Server):
             await super().startup(sockets)
         else:
             await super().startup([])
-            self._endpoint = find_endpoint(self.config.loaded_app)
+            self._endpoints = find_endpoints(self.config.loaded_app)
             for listener in sockets or ():
                 listener.listen(self.config.backlog)
                 served = self._listen(listener, self._make_protocol, self.config.ssl, self._count_connections)
@@ -142,7 +142,7 @@ class UvicornServer(uvicorn.Server):
         return protocol
 
     def _count_connections(self) -> int:
-        adopted = 0 if self._endpoint is None else len(self._endpoint.engine.adopted)
+        adopted = sum([len(endpoint.engine.adopted) for endpoint in self._endpoints])
         return len(self.server_state.connections) + adopted
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -176,28 +176,34 @@ def find_health(app: Any) -> Callable[[], dict[str, Any]] | None:
     return _find(app, HEALTH)  # type: ignore[no-any-return]
 
 
-def find_endpoint(app: Any) -> AsgiEndpoint | None:
-    """The endpoint of the Socket.IO server in an application."""
-    return _find(app, ENDPOINT)  # type: ignore[no-any-return]
+def find_endpoints(app: Any) -> list[AsgiEndpoint]:
+    """Those of all Socket.IO servers in an application."""
+    return list(dict.fromkeys(getattr(part, ENDPOINT) for part in _parts(app) if getattr(part, ENDPOINT, None)))
 
 
 def _find(app: Any, attribute: str) -> Any:
+    for part in _parts(app):
+        found = getattr(part, attribute, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _parts(app: Any) -> Iterator[Any]:
+    """An application, what it wraps and what is mounted in it."""
     seen: set[int] = set()
     waiting = [app]
     # An application's tree of mounts and middlewares is small; a thousand nodes are a cycle of wrappers.
     while waiting and len(seen) < 1000:
-        candidate = waiting.pop()
-        if candidate is None or id(candidate) in seen:
+        part = waiting.pop()
+        if part is None or id(part) in seen:
             continue
-        seen.add(id(candidate))
-        found = getattr(candidate, attribute, None)
-        if found is not None:
-            return found
-        waiting.append(getattr(candidate, "app", None))
-        routes = getattr(candidate, "routes", None)
+        seen.add(id(part))
+        yield part
+        waiting.append(getattr(part, "app", None))
+        routes = getattr(part, "routes", None)
         if isinstance(routes, list | tuple):
             waiting.extend(routes)
-    return None
 
 
 class Listening:
