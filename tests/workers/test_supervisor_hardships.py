@@ -186,3 +186,38 @@ def test_a_terminal_that_was_closed_long_ago(tmp_path: Path) -> None:
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+
+
+def test_no_descriptor_is_left_to_look_at_the_terminal(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            os.chdir(HERE)
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
+            command = [sys.executable, *duplexio_run("applications:io", 0, "--workers", "2")]
+            os.execv(command[0], command)
+        os._exit(127)
+    try:
+        wait_until(lambda: log.exists() and log.read_text().count("Application startup complete") == 2)
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        # The three of every process: what it has besides, it keeps.
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        # It looks at the terminal now and then.
+        time.sleep(1)
+        os.kill(pid, signal.SIGHUP)
+        wait_until(lambda: "the others stay as they are" in log.read_text())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        os.close(terminal)
+        terminal = -1
+        wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
+        pid = 0
+    finally:
+        if terminal >= 0:
+            os.close(terminal)
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)

@@ -7,6 +7,7 @@ then, so that replacing them one by one is how a new version of the program gets
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -421,11 +422,12 @@ class Supervisor:
 
 
 def _has_terminal() -> bool:
-    """Whether this process belongs to a terminal that is there."""
+    """Whether this process belongs to a terminal that is there, as far as is known."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
+    except OSError as error:
+        # Where there is no descriptor left, nothing is known; and SIGHUP is no reason to end.
+        return error.errno in (errno.EMFILE, errno.ENFILE)
     return True
 
 
