@@ -147,5 +147,15 @@ impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
 unhelpful = make_server(max_relayed_requests=20)
 hasty = make_server(upgrade_timeout=0.5)
 recovering = make_server(connection_state_recovery=True)
+#: Whose listener of headers is at fault, where it is asked to.
+faulty = make_server()
+
+
+@faulty.engine.on("headers")
+def add_number(headers: dict[str, Any], request: Any) -> None:
+    if "number" in request.query:
+        headers["x-number"] = 1
+
+
 #: Beside other requests.
 resting = make_server().wrap(Starlette(routes=[Route("/rest", lambda request: PlainTextResponse("at rest"))]))

@@ -314,6 +314,16 @@ def test_more_behind_the_handshake_than_can_be_passed_on(application: str) -> No
         assert found.get("passed_websockets", 0) + found.get("relayed_websockets", 0) == 1
 
 
+def test_a_connection_whose_handshake_cannot_be_answered_ends() -> None:
+    with pair("faulty") as both:
+        for port in both.owner_port, both.other_port:
+            session = Session(both.owner_port).open()
+            session.query += "&number=1"
+            with Sent(port, handshake(session)) as sent:
+                assert sent.connection.recv(1) == b""
+        both.owner.wait_for("the handshake of a WebSocket was not answered")
+
+
 def test_the_worker_that_carries_ends(certificate: tuple[list[str], ssl.SSLContext, Path]) -> None:
     options, tls, _ = certificate
     with pair("io", "duplexio", *options) as both:
