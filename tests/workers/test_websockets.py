@@ -278,6 +278,17 @@ def test_what_is_around_the_server_has_its_say() -> None:
         assert_quiet(both.other)
 
 
+def test_what_is_around_the_server_closes_with_a_code() -> None:
+    """What it accepts for that is not taken for a session's."""
+    with pair("denying") as both:
+        for port in both.owner_port, both.other_port:
+            session = Session(both.owner_port).open()
+            with pytest.raises(ConnectionClosed) as closed, session.upgrade(port):
+                pass
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4001
+
+
 def test_what_is_around_the_server_chooses_the_subprotocol() -> None:
     with pair("surrounded") as both:
         for port in both.owner_port, both.other_port:
