@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,3 +170,33 @@ async def test_a_certificate_that_is_none_where_a_program_listens(tmp_path: Path
         await make_server().listen(ssl_certfile=str(tmp_path / "none.pem"))
     with pytest.raises(OSError, match="No such file"):
         await make_server().listen(ssl_certfile=str(tmp_path / "nosuch.pem"))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nobody_waits_for_a_handshake_that_ends_late(folder: Path, workers: str) -> None:
+    """The connection is made when the others have been told already that the server ends."""
+    tls = ssl.create_default_context(cafile=folder / "authority.pem")
+    options = ["--ssl-certfile", str(folder / "chain.pem"), "--ssl-keyfile", str(folder / "key.pem")]
+    with (
+        running(*duplexio_run("applications:io", 0, "--workers", workers, *options)) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        port = process.wait_listening()
+        # Some are silent, for whom the server waits a moment; the others are late.
+        silent, late = ([stack.enter_context(connected(port)) for _ in range(8)] for _ in range(2))
+        secured = [stack.enter_context(tls.wrap_socket(one, server_hostname="localhost")) for one in silent]
+        process.signal(signal.SIGTERM)
+        process.wait_for("Shutting down")
+        for connection in late:
+            with contextlib.suppress(OSError):
+                secured.append(stack.enter_context(tls.wrap_socket(connection, server_hostname="localhost")))
+        for one in secured:
+            with contextlib.suppress(OSError):
+                assert one.recv(1) == b""
+            one.close()
+        process.wait(20)
+        assert "graceful shutdown exceeded" not in process.log
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)

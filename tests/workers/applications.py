@@ -131,6 +131,8 @@ class Adding:
         async def sending(message: Any) -> None:
             if message["type"] == "websocket.accept":
                 message = {**message, "headers": [*message["headers"], (b"x-added", b"around")]}
+                if scope["subprotocols"]:
+                    message["subprotocol"] = scope["subprotocols"][-1]
                 if b"&refuse" in scope["query_string"]:
                     message = {"type": "websocket.close", "code": 1000}
             await send(message)
@@ -145,5 +147,39 @@ impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
 unhelpful = make_server(max_relayed_requests=20)
 hasty = make_server(upgrade_timeout=0.5)
 recovering = make_server(connection_state_recovery=True)
+
+
+class Denying:
+    """Closes WebSockets with a code, which browsers tell their pages, as no status is."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if message["type"] == "websocket.accept":
+                raise PermissionError
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except PermissionError:
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 4001})
+
+
+#: Behind a framework whose middleware lets no WebSocket in.
+denying = Denying(Starlette(routes=[Mount("/socket.io", app=make_server())]))
+
+#: Whose listener of headers is at fault, where it is asked to.
+faulty = make_server()
+
+
+@faulty.engine.on("headers")
+def add_number(headers: dict[str, Any], request: Any) -> None:
+    if "number" in request.query:
+        headers["x-number"] = 1
+
+
 #: Beside other requests.
 resting = make_server().wrap(Starlette(routes=[Route("/rest", lambda request: PlainTextResponse("at rest"))]))

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosting.processes import ServerProcess, running
+from duplexio.workers.loads import ABSENT
+from tests.hosting.processes import ServerProcess, duplexio_run, running
 
-from .raw import SECONDS, read_response, request_bytes
+from .raw import SECONDS, Session, read_response, request_bytes
+from .test_supervisor import wait_until
 
 WORKERS = 4
 STARTED = "Application startup complete"
@@ -126,3 +128,59 @@ def test_workers_that_have_no_descriptor_left_come_back(tmp_path: Path) -> None:
         with Connections(port) as connections:
             connections.open(10)
             assert connections.by_worker().total() == 10
+
+
+UNIX = """
+from duplexio import Server
+
+Server(drain_seconds=0.5).run(uds="s.sock", workers=2, log_level="info")
+"""
+
+
+def test_a_unix_socket_that_was_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(UNIX)
+    for _ in range(2):
+        with running("script.py", folder=tmp_path) as process, contextlib.ExitStack() as stack:
+            wait_started(process, 2)
+            found = set()
+            for _ in range(20):
+                connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+                connection.settimeout(SECONDS)
+                connection.connect(str(tmp_path / "s.sock"))
+                connection.sendall(request_bytes("GET", "/socket.io/?EIO=4&transport=polling"))
+                response = read_response(stack.enter_context(connection.makefile("rb")))
+                found.add(json.loads(response.text.removeprefix("0"))["sid"][:4])
+            assert len(found) == 2
+            process.signal(signal.SIGTERM)
+            process.wait(15)
+
+
+TWO = """
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from duplexio import Server
+
+app = Starlette(routes=[Mount("/first", Server(drain_seconds=0.5)), Mount("/second", Server(drain_seconds=0.5))])
+"""
+
+
+def told(process: ServerProcess) -> list[int]:
+    """How many connections each worker says it has."""
+    descriptors = Path(f"/proc/{process.pid}/fd").iterdir()
+    memory = next(descriptor for descriptor in descriptors if "duplexio-loads" in os.readlink(descriptor))
+    return [number for number in memoryview(memory.read_bytes()).cast("I") if number != ABSENT]
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the numbers are read by way of /proc")
+@pytest.mark.parametrize("path", ["/first/", "/second/"])
+def test_connections_count_whichever_server_has_them(path: str, tmp_path: Path) -> None:
+    """Also those that other workers have passed on, while they stand."""
+    (tmp_path / "script.py").write_text(TWO)
+    with running(*duplexio_run("script:app", 0, "--workers", "2"), folder=tmp_path) as process:
+        port = process.wait_listening()
+        wait_started(process, 2)
+        with contextlib.ExitStack() as stack:
+            for _ in range(12):
+                stack.enter_context(Session(port, path).open().upgrade(port))
+            wait_until(lambda: sum(told(process)) == 12)
+        wait_until(lambda: told(process) == [0, 0])

@@ -278,6 +278,26 @@ def test_what_is_around_the_server_has_its_say() -> None:
         assert_quiet(both.other)
 
 
+def test_what_is_around_the_server_closes_with_a_code() -> None:
+    """What it accepts for that is not taken for a session's."""
+    with pair("denying") as both:
+        for port in both.owner_port, both.other_port:
+            session = Session(both.owner_port).open()
+            with pytest.raises(ConnectionClosed) as closed, session.upgrade(port):
+                pass
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4001
+
+
+def test_what_is_around_the_server_chooses_the_subprotocol() -> None:
+    with pair("surrounded") as both:
+        for port in both.owner_port, both.other_port:
+            data = handshake(Session(both.owner_port).open(), sec_websocket_protocol="first, second")
+            with Sent(port, data) as sent, sent.connection.makefile("rb") as file:
+                response = read_response(file)
+                assert (response.status, response.headers.get("sec-websocket-protocol")) == (101, "second")
+
+
 @pytest.mark.parametrize("application", ["io", "surrounded"])
 def test_more_behind_the_handshake_than_can_be_passed_on(application: str) -> None:
     """What is around the server has its say then, too."""
@@ -303,6 +323,16 @@ def test_more_behind_the_handshake_than_can_be_passed_on(application: str) -> No
             sending.join()
         found = counts.call(both.other_port, "counts")
         assert found.get("passed_websockets", 0) + found.get("relayed_websockets", 0) == 1
+
+
+def test_a_connection_whose_handshake_cannot_be_answered_ends() -> None:
+    with pair("faulty") as both:
+        for port in both.owner_port, both.other_port:
+            session = Session(both.owner_port).open()
+            session.query += "&number=1"
+            with Sent(port, handshake(session)) as sent:
+                assert sent.connection.recv(1) == b""
+        both.owner.wait_for("the handshake of a WebSocket was not answered")
 
 
 def test_the_worker_that_carries_ends(certificate: tuple[list[str], ssl.SSLContext, Path]) -> None:

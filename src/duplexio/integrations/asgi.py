@@ -35,10 +35,11 @@ Headers = list[tuple[bytes, bytes]]
 #: The attribute by which a root application says that it is ours: requests for its path need no call of it.
 ENDPOINT = "__duplexio_endpoint__"
 #: The extension of a websocket scope by which our own uvicorn class offers its connection. Its value takes the
-#: transport that is to own it and what to do then; what is sent to accept goes through the middlewares as ever.
+#: transport that is to own it and what to do then; what is sent to accept goes through the middlewares as ever. Two
+#: None take it back.
 HANDOVER = "duplexio.handover"
-#: The extension by which it offers to give its connection to another worker: it takes a `Gift`. What is sent to accept
-#: goes through the middlewares, and the other worker's answer has the headers that they leave.
+#: The extension by which it offers to give its connection to another worker: it takes a `Gift`; None takes it back.
+#: What is sent to accept goes through the middlewares, and the other worker's answer has the headers that they leave.
 GIVING = "duplexio.giving"
 
 
@@ -293,7 +294,7 @@ class AsgiEndpoint:
             fast, extensions = accept_websocket(request, engine.options, NOBODY)
             accept["headers"] += extensions
             handover(fast, lambda: engine.open_websocket(request, fast, sid, verdict))
-            await send(accept)
+            await _accept(send, accept, lambda: handover(None, None))
             return
         await send(accept)
         if engine.options.per_message_deflate is not None and not self._warned:
@@ -313,7 +314,8 @@ class AsgiEndpoint:
             return False
         gift = Gift(request, neighbour)
         giving(gift)
-        await send({"type": "websocket.accept", "headers": self.engine.response_headers(request)})
+        accept = {"type": "websocket.accept", "headers": self.engine.response_headers(request)}
+        await _accept(send, accept, lambda: giving(None))
         return not gift.refused
 
     async def _bridge(self, bridge: Bridge, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
@@ -326,7 +328,7 @@ class AsgiEndpoint:
                 fast, extensions = accept_websocket(request, engine.options, NOBODY)
                 accept["headers"] = [*bridge.headers, *extensions]
                 handover(fast, lambda: bridge.carry(fast))
-                await send(accept)
+                await _accept(send, accept, lambda: handover(None, None))
                 return
             await send(accept)
             transport = AsgiWebSocket(engine, send)
@@ -414,6 +416,16 @@ async def answer_health(state: dict[str, Any], send: Send) -> None:
     """200 while all is well; 503, so that a balancer looks elsewhere."""
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     await _answer(send, 200 if state["status"] == "ok" else 503, headers, json.dumps(state).encode())
+
+
+async def _accept(send: Send, accept: dict[str, Any], take_back: Callable[[], object]) -> None:
+    """Accepts a WebSocket whose connection was offered to somebody. Where what is around this server raises instead, it
+    may accept by itself, to close with a code: that is none of ours."""
+    try:
+        await send(accept)
+    except BaseException:
+        take_back()
+        raise
 
 
 async def _refuse_websocket(scope: Scope, send: Send, status: int, body: bytes, headers: Headers) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import ssl
+import stat
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
@@ -22,7 +24,7 @@ from uvicorn._types import ASGIApplication
 from uvicorn.config import LOGGING_CONFIG
 
 from duplexio.integrations.asgi import ENDPOINT, AsgiEndpoint
-from duplexio.integrations.uvicorn_entry import EntryProtocol
+from duplexio.integrations.uvicorn_entry import EntryProtocol, State
 from duplexio.integrations.uvicorn_websocket import WebSocketProtocol
 
 __all__ = [
@@ -66,12 +68,21 @@ def log_config() -> dict[str, Any]:
 
 def bound_socket(config: uvicorn.Config) -> socket.socket:
     """What several processes are to listen on; where it cannot be had, says of which address, and ends the program."""
+    if config.uds is not None:
+        _remove_socket(config.uds)
     try:
         return config.bind_socket()
     except SystemExit:
         # uvicorn has said why.
-        logger.error("cannot listen on %s:%d", config.host, config.port)
+        logger.error("cannot listen on %s", config.uds or f"{config.host}:{config.port}")
         raise
+
+
+def _remove_socket(path: str) -> None:
+    """A server leaves its Unix socket behind, and the next cannot have it then. The loops' own servers do the same."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
 
 
 #: Serves a socket that listens, by protocols it makes and under TLS where there is a context; it is told how many
@@ -95,8 +106,9 @@ class UvicornServer(uvicorn.Server):
     ) -> None:
         """`began` is called on the loop when it listens; `listen` serves the sockets that `run` is given."""
         super().__init__(config)
+        self._state = self.server_state = State()
         self._listen = listen
-        self._endpoint: AsgiEndpoint | None = None
+        self._endpoints: list[AsgiEndpoint] = []
         self._close = close
         self._signals = signals
         self._began = began
@@ -114,7 +126,7 @@ class UvicornServer(uvicorn.Server):
             await super().startup(sockets)
         else:
             await super().startup([])
-            self._endpoint = find_endpoint(self.config.loaded_app)
+            self._endpoints = find_endpoints(self.config.loaded_app)
             for listener in sockets or ():
                 listener.listen(self.config.backlog)
                 served = self._listen(listener, self._make_protocol, self.config.ssl, self._count_connections)
@@ -130,7 +142,7 @@ class UvicornServer(uvicorn.Server):
         return protocol
 
     def _count_connections(self) -> int:
-        adopted = 0 if self._endpoint is None else len(self._endpoint.engine.adopted)
+        adopted = sum([len(endpoint.engine.adopted) for endpoint in self._endpoints])
         return len(self.server_state.connections) + adopted
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -139,6 +151,7 @@ class UvicornServer(uvicorn.Server):
         close = self._close or find_close(self.config.loaded_app)
         if close is not None:
             await close()
+        self._state.ending = True
         await super().shutdown(sockets)
 
     @property
@@ -163,28 +176,34 @@ def find_health(app: Any) -> Callable[[], dict[str, Any]] | None:
     return _find(app, HEALTH)  # type: ignore[no-any-return]
 
 
-def find_endpoint(app: Any) -> AsgiEndpoint | None:
-    """The endpoint of the Socket.IO server in an application."""
-    return _find(app, ENDPOINT)  # type: ignore[no-any-return]
+def find_endpoints(app: Any) -> list[AsgiEndpoint]:
+    """Those of all Socket.IO servers in an application."""
+    return list(dict.fromkeys(getattr(part, ENDPOINT) for part in _parts(app) if getattr(part, ENDPOINT, None)))
 
 
 def _find(app: Any, attribute: str) -> Any:
+    for part in _parts(app):
+        found = getattr(part, attribute, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _parts(app: Any) -> Iterator[Any]:
+    """An application, what it wraps and what is mounted in it."""
     seen: set[int] = set()
     waiting = [app]
     # An application's tree of mounts and middlewares is small; a thousand nodes are a cycle of wrappers.
     while waiting and len(seen) < 1000:
-        candidate = waiting.pop()
-        if candidate is None or id(candidate) in seen:
+        part = waiting.pop()
+        if part is None or id(part) in seen:
             continue
-        seen.add(id(candidate))
-        found = getattr(candidate, attribute, None)
-        if found is not None:
-            return found
-        waiting.append(getattr(candidate, "app", None))
-        routes = getattr(candidate, "routes", None)
+        seen.add(id(part))
+        yield part
+        waiting.append(getattr(part, "app", None))
+        routes = getattr(part, "routes", None)
         if isinstance(routes, list | tuple):
             waiting.extend(routes)
-    return None
 
 
 class Listening:

@@ -23,7 +23,7 @@ from duplexio.integrations.uvicorn_handshake import asks_for_websocket, begin_we
 from duplexio.integrations.uvicorn_http import MAX_HEAD, HttpProtocol, endpoint_of
 from duplexio.integrations.uvicorn_request import make_request
 
-__all__ = ["EntryProtocol"]
+__all__ = ["EntryProtocol", "State"]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -46,6 +46,16 @@ class _Head:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
+
+
+class State(ServerState):
+    """uvicorn's, of a server that says when it ends.
+
+    Attributes:
+        ending: connections have been told to end; those that are made from now on are not.
+    """
+
+    ending = False
 
 
 class EntryProtocol(asyncio.Protocol):
@@ -88,6 +98,9 @@ class EntryProtocol(asyncio.Protocol):
         self.transport = transport
         self.connections.add(self)
         self._due = asyncio.get_running_loop().call_later(uvicorn_http.HEADER_TIMEOUT, self._too_late)
+        if isinstance(self.server_state, State) and self.server_state.ending:
+            # Its TLS handshake took until now; the server waits for it to end.
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)

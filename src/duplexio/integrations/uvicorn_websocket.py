@@ -66,10 +66,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(_NO_HANDSHAKE)
             self.transport.close()
 
-    def _take(self, transport: WebSocketTransport, opened: Callable[[], None]) -> None:
-        self._taker = (transport, opened)
+    def _take(self, transport: WebSocketTransport | None, opened: Callable[[], None] | None) -> None:
+        self._taker = None if transport is None or opened is None else (transport, opened)
 
-    def _give(self, gift: Gift) -> None:
+    def _give(self, gift: Gift | None) -> None:
         self._gift = gift
 
     async def send(self, message: Any) -> None:
@@ -88,7 +88,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 return
             key = (self.request.headers.get("Sec-WebSocket-Key") or "").encode()
             self.transport.write(switching_protocols(key, self._headers_of(message)))
-            transport, opened = self._taker
+            (transport, opened), self._taker = self._taker, None
             self.handshake_complete = True
             if self._early:
                 self.transport.resume_reading()
@@ -109,7 +109,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _headers_of(self, message: Any) -> Headers:
         """What the answer to the handshake has besides WebSocket's own; what middlewares have added is in `message`."""
-        return [*self.default_headers, *((name, value) for name, value in message.get("headers", ()))]
+        headers = [*self.default_headers, *((name, value) for name, value in message.get("headers", ()))]
+        subprotocol = message.get("subprotocol")
+        if subprotocol:
+            # Browsers end a WebSocket for which they named some, and none was chosen.
+            headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
+        return headers
 
 
 def give_away(

@@ -113,7 +113,12 @@ class Adoption(FrameStream):
             passed.close()
             return
         held = cast(_Held, raw.get_protocol())
-        self._answer(raw, request, leftover, headers, held)
+        try:
+            self._answer(raw, request, leftover, headers, held)
+        except Exception as error:
+            # Headers that are no text, say. Nothing is read from it yet: that its client goes would not be seen.
+            raw.abort()
+            self.engine.reporter.failure("the handshake of a WebSocket was not answered", error)
 
     def _answer(
         self, raw: asyncio.Transport, request: Request, leftover: bytes, headers: Headers | None, held: _Held

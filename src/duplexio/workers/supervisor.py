@@ -7,6 +7,7 @@ then, so that replacing them one by one is how a new version of the program gets
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -185,6 +186,8 @@ class Supervisor:
                 self._heed_signals()
                 self._reap()
                 self._look_at_the_late()
+                # A shell does not tell those that it has disowned: SIGHUP is somebody's wish then.
+                self._look_at_terminal()
                 self._fill()
                 self._roll()
         finally:
@@ -288,10 +291,12 @@ class Supervisor:
 
     def _is_hangup(self) -> bool:
         """Whether SIGHUP says that the terminal was closed, which nobody means as a wish for new workers."""
-        now = time.monotonic()
+        self._look_at_terminal()
+        return time.monotonic() - self._hung_up_at < HANGUP_SECONDS
+
+    def _look_at_terminal(self) -> None:
         if self._has_terminal and not _has_terminal():
-            self._has_terminal, self._hung_up_at = False, now
-        return now - self._hung_up_at < HANGUP_SECONDS
+            self._has_terminal, self._hung_up_at = False, time.monotonic()
 
     def _give_up_new(self) -> None:
         """Whoever is starting may be of the version before, or of one that does not start."""
@@ -417,11 +422,12 @@ class Supervisor:
 
 
 def _has_terminal() -> bool:
-    """Whether this process belongs to a terminal that is there."""
+    """Whether this process belongs to a terminal that is there, as far as is known."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
+    except OSError as error:
+        # Where there is no descriptor left, nothing is known; and SIGHUP is no reason to end.
+        return error.errno in (errno.EMFILE, errno.ENFILE)
     return True
 
 
