@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,9 @@ class Part:
 
 def main() -> int:
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell does for what runs in the background: the programs that tests interrupt would hear nothing.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for old in (*ARTEFACTS.glob("junit*.xml"), *ROOT.glob(".coverage*")):
         old.unlink()
     for old in ARTEFACTS.glob("cache*"):

@@ -67,7 +67,9 @@ CELLS = (
     *(Cell("4", transport, "asyncio") for transport in TRANSPORTS),
     *(Cell("4", transport, hosting) for hosting, transport in APPLICATIONS),
     # Four processes as one server, and a client that meets any of them.
-    *(Cell(client, transport, "workers") for client, transport in itertools.product(("4", "3", "2"), TRANSPORTS)),
+    *(Cell("4", transport, "workers") for transport in TRANSPORTS),
+    Cell("3", "polling", "workers"),
+    Cell("2", "upgrade", "workers"),
     *(Cell("4", transport, "uvicorn-workers") for transport in TRANSPORTS),
 )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.hosting.processes import ServerProcess, duplexio_run, free_port, running
 
 from .pairs import HERE
-from .test_stress import Clients
+from .stress import Clients
 from .test_supervisor import wait_until
 
 CONFIGURATION = HERE / "nginx.conf"

@@ -14,7 +14,7 @@ import duplexio
 from tests.hosting.processes import duplexio_run, running
 
 from .pairs import HERE
-from .test_stress import PACE, Clients
+from .stress import PACE, Clients
 from .test_supervisor import wait_all
 
 WORKERS = 4
