@@ -68,9 +68,7 @@ CELLS = (
     *(Cell("4", transport, hosting) for hosting, transport in APPLICATIONS),
     # Four processes as one server, and a client that meets any of them.
     *(Cell("4", transport, "workers") for transport in TRANSPORTS),
-    Cell("3", "polling", "workers"),
-    Cell("2", "upgrade", "workers"),
-    *(Cell("4", transport, "uvicorn-workers") for transport in TRANSPORTS),
+    Cell("4", "upgrade", "uvicorn-workers"),
 )
 
 
