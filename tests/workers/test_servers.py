@@ -71,9 +71,10 @@ def test_clients_that_meet_any_of_them(name: str) -> None:
             clients.echo(length=100_000)
             clients.hear(1000, 20)
             assert clients.report().reasons == {}
+            # Behind this, one that leaves may have a request on its way.
+            assert "Session ID unknown" not in process.log
         # It was no single one that served them all.
         assert len(pids(port)) > 1
-        assert "Session ID unknown" not in process.log
         process.signal(signal.SIGTERM)
         process.wait(20)
 
