@@ -190,14 +190,14 @@ async def test_left_by_two_of_whom_one_has_got_more() -> None:
         first.emit("e", 1)
         await turns()
         for record in list(estate_of(first._main, first._cluster.seen, 10_000)):  # type: ignore[union-attr]
-            inherit(second._main, record)
-            inherit(third._main, record)
+            inherit(second._main, record, "first")
+            inherit(third._main, record, "first")
         first.engine.connections.clear()
         first._main.log.sessions.clear()  # type: ignore[union-attr]
         second.emit("e", 2)
         await turns()
         for record in estate_of(second._main, second._cluster.seen, 10_000):  # type: ignore[union-attr]
-            inherit(third._main, record)
+            inherit(third._main, record, "second")
         assert len(third._main.inherited) == 2
         assert await reader.connect(third)
         assert [event[1] for event in reader.events] == [0, 1, 2]
@@ -374,17 +374,36 @@ async def test_with_a_gap_it_is_worth_nothing() -> None:
         namespace = io._main
         packets: list[Any] = [(number, 0.0, [], [], None, 0, b'["e"]', []) for number in (1, 2, 4)]
         session = ("pid", "sid", ["sid"], None, 0, 0.0, None)
-        inherit(namespace, Inherit("/", "epoch", 4, {}, [], packets[:1]))
+
+        def leave(place: int, last: bool, sessions: list[Any], packets: list[Any], epoch: str = "epoch") -> None:
+            inherit(namespace, Inherit("/", epoch, place, last, 4, 0, {}, sessions, packets), "node")
+
+        leave(0, False, [], packets[:1])
         with pytest.raises(SocketPacketError):
-            inherit(namespace, Inherit("/", "epoch", 4, {}, [session], []))
-        inherit(namespace, Inherit("/", "epoch", 4, {}, [], packets[1:]))
-        with pytest.raises(SocketPacketError):
-            inherit(namespace, Inherit("/", "epoch", 4, {}, [session], []))
+            leave(2, True, [session], packets[2:])
         assert not namespace.inherited[0].log.sessions
-        inherit(namespace, Inherit("/", "whole", 2, {}, [session], packets[:2]))
+        with pytest.raises(SocketPacketError):
+            leave(1, True, [session], [], "another")
+        leave(0, True, [session], packets[:2], "whole")
         (given, *missed) = give_inherited(namespace, "pid", None, {})
         assert given.sid == "sid"
         assert len(missed) == 2
+        # Whose client is back has nothing here any more; what came half may be gone on with.
+        assert [left.log.epoch for left in namespace.inherited] == ["epoch"]
+
+
+async def test_left_anew() -> None:
+    """Who gave up, since this server was slow, and found no better one, begins from the beginning."""
+    async with serving(connection_state_recovery=True) as io:
+        namespace = io._main
+        packet: Any = (1, 0.0, [], [], None, 0, b'["e"]', [])
+        session: Any = ("pid", "sid", ["sid"], None, 0, 0.0, None)
+        parts: list[Any] = [(0, False, [], [packet]), (0, False, [], [packet]), (1, True, [session], [])]
+        for place, last, sessions, packets in parts:
+            inherit(namespace, Inherit("/", "epoch", place, last, 1, 0, {}, sessions, packets), "node")
+        (given, *missed) = give_inherited(namespace, "pid", None, {})
+        assert given.sid == "sid"
+        assert len(missed) == 1
 
 
 async def test_given_to_one_and_left_to_another() -> None:
@@ -394,11 +413,11 @@ async def test_given_to_one_and_left_to_another() -> None:
         await reader.connect(first)
         await reader.drop()
         (estate,) = estate_of(first._main, first._cluster.seen, 1000)  # type: ignore[union-attr]
-        inherit(third._main, estate)
+        inherit(third._main, estate, "first")
         assert reader.pid in third._main.inherited[0].log.sessions
         assert await reader.connect(second)
         await turns()
-        assert reader.pid not in third._main.inherited[0].log.sessions
+        assert not third._main.inherited
 
 
 async def test_an_heir_that_closes_is_not_waited_for_and_another_one_is_found() -> None:
@@ -442,6 +461,7 @@ async def test_all_close_at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest
 
 
 async def test_the_same_left_by_two() -> None:
+    """At the same time, and one of them not to its end."""
     async with three() as (_, _buses, (first, _second, third)):
         reader = Reader()
         await reader.connect(first)
@@ -452,11 +472,60 @@ async def test_the_same_left_by_two() -> None:
         first.emit("e", 4)
         log = first.of("/").log
         assert log is not None
-        records = list(estate_of(first.of("/"), {}, 1))
-        for record in [*records[:3], *records, *records[2:]]:
-            inherit(third.of("/"), record)
-        (left,) = third.of("/").inherited
-        assert [entry.number for entry in left.log.entries] == [1, 2, 3, 4, 5]
+        records = list(estate_of(first.of("/"), first._cluster.seen, 1))  # type: ignore[union-attr]
+        for index, record in enumerate(records):
+            inherit(third.of("/"), record, "first")
+            if index < 3:
+                inherit(third.of("/"), record, "second")
+        whole, half = third.of("/").inherited
+        assert [entry.number for entry in whole.log.entries] == [1, 2, 3, 4, 5]
+        assert (whole.complete, half.complete) == (True, False)
+        first._main.log.sessions.clear()  # type: ignore[union-attr]
+        assert await reader.connect(third)
+        assert reader.events == [["e", 4]]
+
+
+async def test_nothing_is_left_but_what_may_be_missed() -> None:
+    async with three() as (_, _buses, (first, _second, _third)):
+        here, away, later = Reader(), Reader(), Reader()
+        for reader in here, away:
+            await reader.connect(first)
+        first.emit("e", "has arrived")
+        await turns()
+        first.engine.connections[away.client.connection.id]._beat()
+        away.client.send("3")
+        await asyncio.sleep(0.002)
+        first.to(here.sid).emit("e", "for another")
+        first.to(away.sid).emit("e", 1)
+        await away.drop()
+        await later.connect(first)
+        await later.drop()
+        first.emit("e", 2)
+        first.to(later.sid).emit("e", 3)
+        records = list(estate_of(first._main, {}, 10_000))
+        told = [(packet[0], packet[6]) for record in records for packet in record.packets]
+        assert told == [(3, b'["e",1]'), (4, b'["e",2]'), (5, b'["e",3]')]
+
+
+async def test_a_closing_server_gives_away_sessions_while_it_leaves_others() -> None:
+    """However much there is to be left, somebody who asks is answered between two records of it."""
+    async with three() as (_, buses, (first, second, third)):
+        readers = [Reader(), Reader()]
+        for reader in readers:
+            await reader.connect(first)
+        for number in range(3000):
+            first.emit("e", number, "x" * 100)
+        buses[1].reading = buses[2].reading = False
+        closing = asyncio.ensure_future(first.close())
+        await until(lambda: first._cluster._leaving.heir)  # type: ignore[union-attr]
+        buses[1].reading = buses[2].reading = True
+        back = asyncio.ensure_future(readers[0].connect(second))
+        await asyncio.wait((closing, back), return_when=asyncio.FIRST_COMPLETED)
+        assert back.done()
+        assert back.result()
+        await closing
+        assert await readers[1].connect(third)
+        assert [reader.events[-1][1] for reader in readers] == [2999, 2999]
 
 
 async def test_a_room_that_cannot_travel_costs_its_session_alone() -> None:
@@ -495,11 +564,11 @@ async def test_who_comes_back_while_it_is_left_is_not_left() -> None:
         for reader in readers:
             await reader.drop()
         records = estate_of(first._main, first._cluster.seen, 1)  # type: ignore[union-attr]
-        inherit(third._main, next(records))
+        inherit(third._main, next(records), "first")
         assert await readers[0].connect(second)
         await turns()
         for record in records:
-            inherit(third._main, record)
+            inherit(third._main, record, "first")
         assert list(third._main.inherited[0].log.sessions) == [readers[1].pid]
 
 

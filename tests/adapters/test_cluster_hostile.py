@@ -113,7 +113,17 @@ def absurd(drawn: random.Random) -> Record:
         ServerEvent(number, name, values),
         Reply(number, number, values, count),
         Recover(number, name, "pid", "offset"),
-        Inherit(name, "e", count, {"n": count}, sessions if drawn.random() < 0.5 else [], packets),
+        Inherit(
+            name,
+            "e",
+            drawn.randrange(3),
+            drawn.random() < 0.5,
+            count,
+            count,
+            {"n": count},
+            sessions if drawn.random() < 0.5 else [],
+            packets,
+        ),
         Taken(name, "pid"),
     ]
     return drawn.choice(records)

@@ -138,6 +138,69 @@ def test_packets_expire() -> None:
     assert kept.evicted == 0, "an expiry is no eviction"
 
 
+def test_what_was_confirmed_may_be_forgotten() -> None:
+    """To whom little is sent comes back with an offset of long ago."""
+    kept = Kept(duration=120)
+    offset = kept.store(b"1", now=0)
+    kept.store(b"2", Targets(frozenset("b")), now=1000)
+    kept.store(b"3", now=2000)
+    for pid, confirmed_at in [("early", 1000.0), ("late", 1000.1)]:
+        kept.log.keep(pid, Session("S", frozenset(), {}, 0, 1990.0, confirmed_at=confirmed_at))
+    assert kept.log.restore("early", offset, 2000) is None
+    restored = kept.log.restore("late", offset, 2000)
+    assert restored is not None
+    assert kept.log.missed(restored.after, NOBODY) == [b"3"]
+
+
+def test_a_quiet_client_comes_back() -> None:
+    """It got its last event longer ago than anything is kept, and has answered every ping since."""
+
+    async def main() -> None:
+        async with serving(connection_state_recovery={"max_disconnection_duration": 30}) as io:
+            client, socket = joined(io)
+            io.emit("long ago")
+            (packet,) = client.take()
+            offset = json.loads(str(packet)[2:])[-1]
+            for _ in range(4):
+                await asyncio.sleep(26)
+                io.to("others").emit("something")
+                assert client.take() == ["2"]
+                client.send("3")
+            client.drop()
+            io.emit("missed")
+            again = Client(io)
+            again.send("40" + json.dumps({"pid": socket._pid, "offset": offset}))
+            packets = [str(packet) for packet in again.take()]
+            assert packets[0].startswith('42["missed"')
+            assert f'"sid":"{socket.id}"' in packets[1]
+
+    run(main())
+
+
+def test_what_was_sent_before_it_came_back_is_not_confirmed_by_a_ping_of_before() -> None:
+    """It joins a namespace late: the answer to a ping that went out in front of what it had missed says nothing."""
+
+    async def main() -> None:
+        async with serving(connection_state_recovery={"max_disconnection_duration": 30}) as io:
+            client, socket = joined(io)
+            client.drop()
+            io.emit("missed")
+            again = Client(io)
+            await asyncio.sleep(26)
+            assert again.take() == ["2"]
+            again.send("40" + json.dumps({"pid": socket._pid}))
+            assert '["missed"' in str(again.take()[0])
+            again.send("3")
+            again.drop()
+            last = Client(io)
+            last.send("40" + json.dumps({"pid": socket._pid}))
+            packets = [str(packet) for packet in last.take()]
+            assert packets[0].startswith('42["missed"')
+            assert f'"sid":"{socket.id}"' in packets[1]
+
+    run(main())
+
+
 def test_a_gap_is_not_recovered() -> None:
     kept = Kept(packets=2)
     offsets = [kept.store(b"%d" % number) for number in range(4)]

@@ -50,7 +50,9 @@ RECORDS: list[Record] = [
     Reply(3, -1, [{"id": "x"}], 2),
     Recover(3, "/", "pid", None),
     Inherit(
-        "/", "e", 3, {"n": 1}, [("p", "s", ["r"], {"a": 1}, 0, 1.5, None)], [(1, 0.5, [], [], ("n", 1), 0, b"", [])]
+        *("/", "e", 2, True, 3, 1, {"n": 1}),
+        sessions=[("p", "s", ["r"], {"a": 1}, 0, 1.5, None)],
+        packets=[(1, 0.5, [], [], ("n", 1), 0, b"", [])],
     ),
     Taken("/", "pid"),
     Fence(3),
@@ -95,10 +97,12 @@ BELOW_NOTHING: list[Record] = [
     Beat(-(2**63)),
     Broadcast("/", [], [], 0, b"[]", [], number=-1),
     Reply(1, 1, [], -1),
-    Inherit("/", "e", -1, {}, [], []),
-    Inherit("/", "e", 1, {"n": -1}, [], []),
-    Inherit("/", "e", 1, {}, [], [(-1, 0.0, [], [], None, 0, b"[]", [])]),
-    Inherit("/", "e", 1, {}, [("p", "s", [], None, -1, 0.0, None)], []),
+    Inherit("/", "e", -1, True, 1, 0, {}, [], []),
+    Inherit("/", "e", 0, True, -1, 0, {}, [], []),
+    Inherit("/", "e", 0, True, 1, -1, {}, [], []),
+    Inherit("/", "e", 0, True, 1, 0, {"n": -1}, [], []),
+    Inherit("/", "e", 0, True, 1, 0, {}, [], [(-1, 0.0, [], [], None, 0, b"[]", [])]),
+    Inherit("/", "e", 0, True, 1, 0, {}, [("p", "s", [], None, -1, 0.0, None)], []),
 ]
 
 

@@ -17,7 +17,7 @@ from duplexio.adapters.estate import inherit
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.leaving import Leaving
 from duplexio.adapters.nodes import Nodes
-from duplexio.adapters.session_transfer import give_session
+from duplexio.adapters.session_transfer import forget_inherited, give_session
 from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, MessageTooLarge, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
@@ -490,12 +490,12 @@ class Cluster:
         except LimitExceeded:
             return
         if namespace is not None and namespace.log is not None:
-            inherit(namespace, record)
+            inherit(namespace, record, sender)
 
     def _taken(self, sender: str, record: Taken) -> None:
         namespace = self._hub.namespaces.get(record.namespace)
-        for left in namespace.inherited if namespace is not None else ():
-            left.log.sessions.pop(record.pid, None)
+        if namespace is not None:
+            forget_inherited(namespace, record.pid)
 
     def _fence(self, sender: str, record: Fence) -> None:
         self._reply_to(sender, record.request, 0, [], 0)

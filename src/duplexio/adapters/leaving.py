@@ -17,9 +17,12 @@ __all__ = ["Leaving"]
 
 #: How long it takes at the most to leave sessions to another server: some 64 MiB, to one that is busy.
 LEAVING_SECONDS = 5.0
-#: How long one of several may take for a record, a few MiB at the most: it would be read in some milliseconds, and
-#: there is time to try others.
+#: How long one of several may take for a record: it would be read in some milliseconds, and there is time to try
+#: others.
 SLOW_SECONDS = 1.0
+#: How large a record is, about. Some hundred events: between two, a few milliseconds, sessions are given to those whose
+#: clients are back.
+RECORD_BYTES = 65_536
 
 
 class Leaving:
@@ -63,7 +66,7 @@ class Leaving:
         assert self._patience is not None
         left = False
         for namespace in list(hub.namespaces.values()):
-            for record in estate_of(namespace, cluster.seen, cluster.max_message // 4):
+            for record in estate_of(namespace, cluster.seen, min(RECORD_BYTES, cluster.max_message // 4)):
                 if heir not in cluster.heirs:
                     return
                 try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from duplexio.errors import EncodeError, SocketPacketError
 from duplexio.hub.encoded_event import EncodedEvent
-from duplexio.hub.recovery import LAG_SECONDS, Entry, InheritedLog, Log, Session
+from duplexio.hub.recovery import Entry, InheritedLog, Log, Session
 from duplexio.hub.targets import Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import CarriedEvent, MovedSession
@@ -23,7 +23,7 @@ from duplexio.protocol.cluster_message import CarriedEvent, MovedSession
 if TYPE_CHECKING:
     from duplexio.hub.namespace import Namespace
 
-__all__ = ["SessionSearch", "give_inherited", "give_session", "in_order", "take_session"]
+__all__ = ["SessionSearch", "forget_inherited", "give_inherited", "give_session", "in_order", "take_session"]
 
 
 def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
@@ -44,10 +44,16 @@ def give_inherited(namespace: Namespace, pid: str, offset: str | None, seen: Map
     """The same of a session that a server which has closed left to this one, with what has come since."""
     for left in namespace.inherited:
         if given := _give(namespace, left.log, pid, offset, left.seen_with(seen), left):
-            for other in namespace.inherited:
-                other.log.sessions.pop(pid, None)
+            forget_inherited(namespace, pid)
             return given
     return []
+
+
+def forget_inherited(namespace: Namespace, pid: str) -> None:
+    """Its client is back: the session is nobody's inheritance any more."""
+    for left in namespace.inherited:
+        left.log.sessions.pop(pid, None)
+    namespace.inherited[:] = [left for left in namespace.inherited if left.wanted]
 
 
 def _give(
@@ -94,7 +100,7 @@ def take_session(
     # Before anything is stored for it alone: that has numbers above all that the client may have got already.
     began = log.number
     rooms = frozenset(moved.rooms)
-    unseen = log.unseen(moved.seen, rooms, now - LAG_SECONDS, asked_at - moved.away)
+    unseen = log.unseen(moved.seen, rooms, asked_at - moved.away)
     # What was carried here has grown older on the way.
     missed = [event._replace(age=event.age + now - asked_at) for event in missed]
     own = Targets(rooms=frozenset((moved.sid,)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, Literal, Protocol
 
 from duplexio.engine.outbox import POLICIES, replace_waiting
@@ -31,6 +32,7 @@ OPENING_DELAY = 0.01
 CLOSE_TIMEOUT = 3.0
 #: Members of an Enum cost 80 ns more to look up than a global before Python 3.12, and every packet asks.
 _OPEN, _CLOSING, _CLOSED = State.OPEN, State.CLOSING, State.CLOSED
+_NEVER = -inf
 
 
 class Owner(Protocol):
@@ -100,6 +102,8 @@ class Connection:
         id: the session id; a credential of the client, never to be shown to others.
         transport: what carries the packets now; `.name` is `polling` or `websocket`.
         request: the handshake.
+        confirmed_at: when the newest ping was sent that was answered, by the loop's clock: what had been sent before
+            has arrived. -inf: none was.
         protocol: the Engine.IO protocol's version: 4, or 3 of an old client or server.
     """
 
@@ -114,9 +118,11 @@ class Connection:
         "_listeners",
         "_loop",
         "_pauses",
+        "_pinged_at",
         "_pong_missing",
         "_queued",
         "_upgrade",
+        "confirmed_at",
         "id",
         "outbox",
         "owner",
@@ -142,6 +148,7 @@ class Connection:
         self._flush_scheduled = False
         self._heartbeat: Timer | None = None
         self._pong_missing = False
+        self._pinged_at = self.confirmed_at = _NEVER
         self._deadline = 0.0
         self._upgrade: Move | None = None
         self._pauses = 0
@@ -226,6 +233,7 @@ class Connection:
         self._pong_missing = True
         # From when the ping was due, not from when it went out: being late twice would add up.
         self._beat_at(self._deadline + self._engine.options.ping_timeout)
+        self._pinged_at = self._loop.time()
         self.send(b"2")
 
     def _expire(self) -> None:
@@ -414,6 +422,7 @@ class Connection:
             self.reject("parse error", str(error), packet)
             return
         if action is Action.HEARTBEAT:
+            self.confirmed_at = self._pinged_at
             self._await_beat()
             if self._listeners is not None:
                 self._tell("heartbeat")

@@ -11,20 +11,18 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
+from math import inf
 from typing import Any
 
 from duplexio.hub.targets import Targets
 from duplexio.protocol.engine_packet import Outgoing
 from duplexio.types import Room
 
-__all__ = ["LAG_SECONDS", "Entry", "InheritedLog", "Log", "Origin", "Restored", "Session"]
+__all__ = ["Entry", "InheritedLog", "Log", "Origin", "Restored", "Session"]
 
 #: By which the servers of a cluster know an event: who has sent it, and how many that one had sent by then.
 Origin = tuple[str, int]
-
-#: How far behind another server may be: one that was for longer was not heard of, and not asked.
-LAG_SECONDS = 30.0
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -41,6 +39,8 @@ class Session:
     left_at: float
     #: The offset of another server that the client came with: that again, until it has one of this server.
     came_with: str | None = None
+    #: What was sent before has arrived: its answers to pings say so. -inf: none does.
+    confirmed_at: float = -inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,19 @@ class Log:
     """The packets and sessions of one namespace. Time is an argument, in seconds of any steady clock."""
 
     __slots__ = (
+        "_by_origin",
         "_bytes",
         "_entries",
         "_epoch",
         "_evicted",
+        "_forgotten_at",
         "_max_bytes",
         "_max_packets",
         "_max_sessions",
         "_number",
         "duration",
         "epoch",
+        "forgotten",
         "sessions",
     )
 
@@ -92,29 +95,21 @@ class Log:
         #: What its offsets begin with.
         self.epoch = secrets.token_urlsafe(6)
         self._entries: deque[Entry] = deque()
+        #: Those that every server of a cluster has got, by who has sent them.
+        self._by_origin: dict[str, deque[Entry]] = {}
         self._bytes = 0
         self._number = 0
+        #: The number of the newest packet that is not here any more, and when it was stored.
+        self.forgotten = 0
+        self._forgotten_at = -inf
         #: Those that may come back, by their secret, in the order of their leaving.
         self.sessions: dict[str, Session] = {}
 
-    def another(self, epoch: str, number: int) -> Log:
+    def another(self, epoch: str, number: int, forgotten: int) -> Log:
         """An empty log within the same limits, for what another server has left behind."""
         log = Log(self.duration, self._max_packets, self._max_bytes, self._max_sessions, self._evicted)
-        log.epoch, log._number = epoch, number
+        log.epoch, log._number, log.forgotten = epoch, number, forgotten
         return log
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is missing between its oldest packet and its newest, as it may where it came by a bus."""
-        entries = self._entries
-        return not entries or (
-            entries[-1].number == self._number and self._number - entries[0].number + 1 == len(entries)
-        )
-
-    @property
-    def newest(self) -> int:
-        """The number of the newest packet that is stored here; 0: none is."""
-        return self._entries[-1].number if self._entries else 0
 
     @property
     def entries(self) -> list[Entry]:
@@ -152,15 +147,27 @@ class Log:
         """Keeps a packet that has its number."""
         self._entries.append(entry)
         self._bytes += len(entry.packet)
+        if entry.origin is not None:
+            self._by_origin.setdefault(entry.origin[0], deque()).append(entry)
         self._forget_old(now)
         while len(self._entries) > self._max_packets or self._bytes > self._max_bytes:
-            self._bytes -= len(self._entries.popleft().packet)
+            self._forget_oldest()
             self._evicted(1)
 
     def _forget_old(self, now: float) -> None:
         entries = self._entries
         while entries and entries[0].at < now - self.duration:
-            self._bytes -= len(entries.popleft().packet)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        entry = self._entries.popleft()
+        self._bytes -= len(entry.packet)
+        self.forgotten, self._forgotten_at = entry.number, entry.at
+        if entry.origin is not None:
+            same = self._by_origin[entry.origin[0]]
+            same.popleft()
+            if not same:
+                del self._by_origin[entry.origin[0]]
 
     def knows(self, pid: str) -> bool:
         """Whether a session of this secret is kept."""
@@ -192,11 +199,18 @@ class Log:
         if after is None or session.left_at < now - self.duration:
             return None
         self._forget_old(now)
-        oldest = self._entries[0].number if self._entries else self._number + 1
-        if after < oldest - 1:
+        after = max(after, self.had(session))
+        if after < self.forgotten:
             return None
         del self.sessions[pid]
         return Restored(pid, session, after)
+
+    def had(self, session: Session) -> int:
+        """The number of a packet up to which its client has all that was for it, whatever its offset is.
+
+        One to which little is sent comes back with an offset of long ago.
+        """
+        return max(session.began, self.forgotten) if session.confirmed_at > self._forgotten_at else session.began
 
     def missed(self, after: int, rooms: frozenset[Room]) -> list[Outgoing]:
         """What a socket in these rooms did not get, in order."""
@@ -205,26 +219,24 @@ class Log:
     def missed_entries(self, after: int, rooms: frozenset[Room]) -> list[Entry]:
         """The same, with what is known of each."""
         # From the end: who comes back soon has missed little, and the log may be long.
-        count = max(0, self._number - after)
-        newest = islice(reversed(self._entries), count)
+        newest = takewhile(lambda entry: entry.number > after, reversed(self._entries))
         return [e for e in newest if e.targets.includes(rooms)][::-1]
 
-    def unseen(
-        self, seen: Mapping[str, int], rooms: frozenset[Room] | None, since: float, left_at: float
-    ) -> list[Entry]:
+    def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room] | None, left_at: float) -> list[Entry]:
         """What a server that has seen so many events of each other one has not got, of those for these rooms, or all.
 
         Of a server that it did not know, what came after the client had left it: what is older may be older than the
-        session. Nothing of what came before `since`, which spares looking through all of it.
+        session.
         """
-        newest = takewhile(lambda entry: entry.at >= since, reversed(self._entries))
-        return [
-            e
-            for e in newest
-            if e.origin is not None
-            and (e.origin[1] > seen[e.origin[0]] if e.origin[0] in seen else e.at >= left_at)
-            and (rooms is None or e.targets.includes(rooms))
-        ][::-1]
+        unseen: list[Entry] = []
+        for node, entries in self._by_origin.items():
+            for entry in reversed(entries):
+                assert entry.origin is not None
+                if entry.origin[1] <= seen[node] if node in seen else entry.at < left_at:
+                    break
+                if rooms is None or entry.targets.includes(rooms):
+                    unseen.append(entry)
+        return sorted(unseen, key=lambda entry: entry.number)
 
     def offset_of(self, entry: Entry) -> str:
         """The offset its packet ends in."""
@@ -241,20 +253,30 @@ class Log:
         return number if number <= self._number else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InheritedLog:
     """What a server that has closed left to this one: sessions that nobody has come back for yet.
 
     Attributes:
+        log: its log, of which nothing is here but what these sessions may have missed.
         seen: how many events of each server are in it at the most.
-        at: when it was left.
+        sender: who has left it.
         until: when nobody can come back for it any more.
+        records: in how many pieces it has come so far.
+        complete: whether that is all.
     """
 
     log: Log
     seen: Mapping[str, int]
-    at: float
+    sender: str
     until: float
+    records: int = 0
+    complete: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody may come back for it."""
+        return bool(self.log.sessions) or not self.complete
 
     def seen_with(self, seen: Mapping[str, int]) -> dict[str, int]:
         """How many events of each server are in it, together with what a server has that has seen so many."""
@@ -262,4 +284,4 @@ class InheritedLog:
 
     def later_in(self, log: Log, rooms: frozenset[Room] | None, left_at: float) -> list[Entry]:
         """What the log of the server it was left to has got since, for these rooms, or all."""
-        return log.unseen(self.seen, rooms, self.at - LAG_SECONDS, left_at)
+        return log.unseen(self.seen, rooms, left_at)

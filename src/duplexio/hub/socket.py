@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -72,6 +73,7 @@ class Socket(Receiver):
         "_held",
         "_issued",
         "_offsetless",
+        "_opened_at",
         "_peer",
         "_pid",
         "_reason",
@@ -110,6 +112,7 @@ class Socket(Receiver):
         self._pid = ""
         self._began = 0
         self._came_with: str | None = None
+        self._opened_at = 0.0
         if restored is not None:
             self.id: str = restored.session.sid
             self.data: Any = restored.session.data
@@ -483,6 +486,8 @@ class Socket(Receiver):
         if self._reason is not None:
             # What it missed, or was sent so far, was more than its outbox holds: it has ended before it began.
             return
+        if self.nsp.log is not None:
+            self._opened_at = self._loop.time()
         self.connected = True
         self._update()
         self._run_lifecycle("connection", [])
@@ -504,8 +509,12 @@ class Socket(Receiver):
         log = self.nsp.log
         if was_connected and log is not None and self._pid and reason in RECOVERABLE:
             rooms = frozenset(self._rooms)
-            now = self._loop.time()
-            log.keep(self._pid, Session(self.id, rooms, self.data, self._began, now, self._came_with))
+            now, confirmed_at = self._loop.time(), self.conn.confirmed_at
+            if confirmed_at <= self._opened_at:
+                # What it had missed, and what was held for it, was sent when it was opened.
+                confirmed_at = -inf
+            session = Session(self.id, rooms, self.data, self._began, now, self._came_with, confirmed_at)
+            log.keep(self._pid, session)
         self._reason = reason
         self.connected = False
         self._held = None

@@ -202,14 +202,21 @@ class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
     """What a server that closes leaves to another, in as many messages as it takes, all with the same `epoch`.
 
     Attributes:
-        number, seen: of the last packet in its log, and how many events of each server are in it at the most.
-        sessions: of each its secret, id, rooms, data, beginning, seconds since it left, and offset it came with.
-        packets: of each its number, age in seconds, rooms, rooms left out, origin, form, text and attachments.
+        place, last: how many of these messages came before it, and whether none comes after it.
+        number, forgotten: of the last packet in its log, and of the last one that is not there any more.
+        seen: how many events of each server are in it at the most.
+        sessions: of each its secret, id, rooms, data, the number of a packet up to which it has missed nothing, seconds
+            since it left, and the offset it came with.
+        packets: of each its number, age in seconds, rooms, rooms left out, origin, form, text and attachments; of those
+            that one of the sessions may have missed.
     """
 
     namespace: str
     epoch: str
+    place: Count
+    last: bool
     number: Count
+    forgotten: Count
     seen: dict[str, Count]
     sessions: list[tuple[str, str, list[str], Any, Count, float, str | None]]
     packets: list[tuple[Count, float, list[str], list[str], tuple[str, Count] | None, int, bytes, list[bytes]]]
