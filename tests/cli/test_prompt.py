@@ -147,8 +147,8 @@ async def test_a_line_that_is_being_typed_stays_below_what_comes(tmp_path: Path,
         await person.see("/>")
         person.type("ack never\r")
         await person.see("ack never")
+        # It may be late, on a busy machine: what is shown behind the message is what counts.
         person.type("half a li")
-        await person.see("half a li")
         await person.see(r"(?s)no acknowledgement of never within 1 s.*?/>.*?half a li")
         # The rest of the line is still typed where it stood.
         person.type("ne\r")

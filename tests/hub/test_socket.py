@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from duplexio import ConfigurationError, EncodeError, EventError, Socket
+from duplexio import ConfigurationError, Disconnected, EncodeError, EventError, Socket
 
 from .ends import Client, counts, joined, serving, until
 
@@ -442,7 +442,6 @@ async def test_emit_never_raises_for_one_who_has_gone() -> None:
         assert counts(io)["emits_after_disconnect"] == 4
         socket.join("late")
         socket.leave("late")
-        await asyncio.wait_for(socket.drain(), 5)
 
 
 async def test_a_broadcast_that_ends_a_receiver_reaches_the_others() -> None:
@@ -513,6 +512,44 @@ async def test_drain() -> None:
         client.line.writable = True
         client.connection.transport_ready()
         await asyncio.wait_for(waiting, 5)
+
+
+async def test_drain_ends_who_produces_without_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Who has gone keeps up with everything: without an error the loop would never be left again."""
+    async with serving() as io:
+
+        @io.on("all of it")
+        async def produce(socket: Socket) -> None:
+            while True:
+                socket.emit("piece", "x" * 1000)
+                await socket.drain()
+
+        client, socket = joined(io)
+        client.line.writable = False
+        client.emit("all of it")
+        await asyncio.sleep(0)
+        client.drop()
+        await until(lambda: counts(io).get("handlers_disconnected"))
+        assert counts(io).get("handler_errors", 0) == 0
+        with pytest.raises(Disconnected, match="transport close"):
+            await socket.drain()
+    assert not caplog.records
+
+
+async def test_a_handler_at_fault_is_told_of_though_its_client_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as io:
+
+        @io.on("fail")
+        async def fail(socket: Socket) -> None:
+            await socket.wait_disconnected()
+            raise ValueError("of its own")
+
+        client, _ = joined(io)
+        client.emit("fail")
+        await asyncio.sleep(0)
+        client.drop()
+        await until(lambda: counts(io).get("handler_errors"))
+    assert "of its own" in caplog.text
 
 
 # The server's end.

@@ -40,7 +40,8 @@ async def test_a_client_that_never_answers(start: Start, transport: str) -> None
 @pytest.mark.hostings("fast", "asgi", "handover")
 async def test_pings_pass_between_large_messages(start: Start) -> None:
     """A client that takes much is no silent one."""
-    stage = await start(**QUICK)
+    # It shares the loop with who fills its connection, and the machine with other tests.
+    stage = await start(**QUICK | {"ping_timeout": 5.0})
     enough = asyncio.Event()
 
     @stage.io.on("all of it")

@@ -628,8 +628,11 @@ class ClientSocket(Receiver):
         Returns at once where there is no connection, and when there is none any more: what waits for one goes on
         waiting. Cancelling it only stops the waiting.
         """
-        if self._peer is not None:
+        if self._peer is not None and self.connected:
             await self._peer.connection.flush()
+        else:
+            # Who emits without an end, and waits for nothing else, would keep the loop from connecting again.
+            await asyncio.sleep(0)
 
     def _emit(self, event: str, args: Sequence[Any], flags: Flags, ack: Callable[..., object] | None) -> None:
         self._sending.emit(event, args, flags, ack)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from duplexio.engine.connection import Connection
 from duplexio.errors import ConfigurationError, Disconnected, LimitExceeded
+from duplexio.hub.acks import Ack
 from duplexio.hub.dispatch import Handler
 from duplexio.hub.functions import require_arguments
 from duplexio.hub.gate import Gate
@@ -315,8 +316,14 @@ class Socket(Receiver):
         return await self._answer(number, event, timeout, self._deliver, packet, event, args, flags, False, number)
 
     async def drain(self) -> None:
-        """Waits while this client is over its high-water mark; returns at once otherwise, and when it has gone."""
+        """Waits while this client is over its high-water mark; returns at once otherwise.
+
+        Raises Disconnected when the socket ends, and when it has ended: who produces for it without an end has to stop.
+        Cancelling it only stops the waiting.
+        """
         await self.conn.drain()
+        if self._reason is not None:
+            raise Disconnected(self._reason)
 
     def to(self, rooms: Rooms) -> BroadcastOperator:
         """Others in these rooms: not this socket."""
@@ -448,6 +455,13 @@ class Socket(Receiver):
     def _send_reply(self, packet: Outgoing) -> None:
         if self._reason is None:
             self.conn.send(packet)
+
+    def _handler_failed(self, error: BaseException, event: str, ack: int | Ack | None) -> None:
+        if isinstance(error, Disconnected) and self._reason is not None:
+            # It waited for this client, which has gone: nobody's fault, and nobody's answer.
+            self.nsp.hub.reporter.count("handlers_disconnected")
+            return
+        super()._handler_failed(error, event, ack)
 
     # Ending.
 
