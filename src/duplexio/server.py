@@ -317,8 +317,9 @@ class Server(Broadcasting):
         self._begin_closing()
         if self._cluster is not None:
             self._cluster.begin_closing()
+        leaves = self._cluster is not None and self._cluster.leaves_sessions
         try:
-            await engine.close(self._options.drain_seconds)
+            await engine.close(self._options.drain_seconds, confirm=leaves)
         finally:
             if self._cluster is not None:
                 await self._cluster.close()

@@ -507,6 +507,25 @@ async def test_nothing_is_left_but_what_may_be_missed() -> None:
         assert told == [(3, b'["e",1]'), (4, b'["e",2]'), (5, b'["e",3]')]
 
 
+async def test_who_is_about_to_be_left_is_asked_what_it_has_had() -> None:
+    """A ping before the end, so that no more is left than what was sent behind it."""
+    async with three(drain_seconds=0.5) as (_, _buses, (first, second, third)):
+        reader, silent = Reader(), Reader()
+        for one in reader, silent:
+            await one.connect(first)
+        first.emit("e", 1)
+        first.to(reader.sid).emit("e", "for one")
+        closing = asyncio.ensure_future(first.close())
+        await until(lambda: "2" in reader.client.packets)
+        reader.client.send("3")
+        await closing
+        (left,) = [*second._main.inherited, *third._main.inherited]
+        assert [entry.number for entry in left.log.entries] == [1]
+        for one in reader, silent:
+            one.client.packets.clear()
+            assert await one.connect(second)
+
+
 async def test_a_closing_server_gives_away_sessions_while_it_leaves_others() -> None:
     """However much there is to be left, somebody who asks is answered between two records of it."""
     async with three() as (_, buses, (first, second, third)):

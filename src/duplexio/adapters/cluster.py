@@ -209,6 +209,11 @@ class Cluster:
                 self.nodes.lost(node, "this server has closed")
 
     @property
+    def leaves_sessions(self) -> bool:
+        """Whether clients may come back to another server at the end of this one, and have it all."""
+        return bool(self.heirs) and any(namespace.log is not None for namespace in self._hub.namespaces.values())
+
+    @property
     def heirs(self) -> list[str]:
         """Servers that sessions can be left to."""
         return [node for node in self.nodes.names if node not in self._closing_nodes]

@@ -236,6 +236,12 @@ class Connection:
         self._pinged_at = self._loop.time()
         self.send(b"2")
 
+    def ping(self) -> None:
+        """Pings before it is due, where this end pings and no answer is awaited: for `confirmed_at`."""
+        if self.state is _OPEN and self._pings and not self._pong_missing:
+            self._deadline = self._loop.time()
+            self._beat()
+
     def _expire(self) -> None:
         options = self._engine.options
         if self._pings:

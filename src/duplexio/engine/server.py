@@ -7,6 +7,7 @@ import inspect
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any, Literal, TypeVar, overload
 
 import orjson
@@ -55,6 +56,8 @@ ELSEWHERE = (
 )
 #: Longer than the shortest time that closings are apart, so that a server with a few clients is out at once.
 CLOSING_INTERVAL = 0.02
+#: How long before its end a client is pinged whose answer is of use: some round trips around the world.
+CONFIRMING_SECONDS = 0.5
 _ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 
@@ -367,14 +370,25 @@ class EngineServer:
         if not self.connections:
             self._drained.set()
 
-    async def close(self, seconds: float) -> None:
-        """Ends all sessions, spread over `seconds` at the most, and waits until they have ended."""
+    async def close(self, seconds: float, confirm: bool = False) -> None:
+        """Ends all sessions, spread over `seconds` at the most, and waits until they have ended.
+
+        `confirm`: each client is pinged a moment before, so that it is known what it has had (`confirmed_at`).
+        """
         if getattr(self, "loop", None) is None:
             return
         self.begin_closing()
         waiting = [c for c in self.connections.values() if c.state is State.OPEN]
         interval = min(seconds / len(waiting), CLOSING_INTERVAL) if waiting else 0.0
+        early = min(CONFIRMING_SECONDS, seconds / 2) if confirm and waiting else 0.0
+        unconfirmed = iter(waiting if early else ())
+        if early:
+            for connection in islice(unconfirmed, round(early / interval)):
+                connection.ping()
+            await asyncio.sleep(early)
         for connection in waiting:
+            for next_one in islice(unconfirmed, 1):
+                next_one.ping()
             connection.close("server shutting down")
             if interval:
                 await asyncio.sleep(interval)
