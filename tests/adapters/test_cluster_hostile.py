@@ -98,7 +98,7 @@ def absurd(drawn: random.Random) -> Record:
     form = drawn.choice([0, 1, 2, 7, -1])
     values: list[Any] = [None, {}, [], {"sid": 1}, 2**63, "x"][: drawn.randrange(7)]
     count = abs(number)
-    packets: list[Any] = [(count, seconds, rooms, [], ("n", count), form, text, attachments)]
+    packets: list[Any] = [(count, seconds, rooms, [], ("n", count), text, attachments)]
     sessions: list[Any] = [("p", "s", rooms, values, count, seconds, None)]
     records: list[Record] = [
         Hello(count),

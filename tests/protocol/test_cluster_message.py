@@ -52,7 +52,7 @@ RECORDS: list[Record] = [
     Inherit(
         *("/", "e", 2, True, 3, 1, {"n": 1}),
         sessions=[("p", "s", ["r"], {"a": 1}, 0, 1.5, None)],
-        packets=[(1, 0.5, [], [], ("n", 1), 0, b"", [])],
+        packets=[(1, 0.5, [], [], ("n", 1), b"42[]", [])],
     ),
     Taken("/", "pid"),
     Fence(3),
@@ -101,7 +101,7 @@ BELOW_NOTHING: list[Record] = [
     Inherit("/", "e", 0, True, -1, 0, {}, [], []),
     Inherit("/", "e", 0, True, 1, -1, {}, [], []),
     Inherit("/", "e", 0, True, 1, 0, {"n": -1}, [], []),
-    Inherit("/", "e", 0, True, 1, 0, {}, [], [(-1, 0.0, [], [], None, 0, b"[]", [])]),
+    Inherit("/", "e", 0, True, 1, 0, {}, [], [(-1, 0.0, [], [], None, b"[]", [])]),
     Inherit("/", "e", 0, True, 1, 0, {}, [("p", "s", [], None, -1, 0.0, None)], []),
 ]
 

@@ -1,17 +1,20 @@
 """What a server leaves to another one when it closes: sessions whose clients are to come back, and what they missed.
 
 It is kept there as it was, under its own offsets, beside the log of the other server: a client that comes is given its
-session out of it as if the first server were still there.
+session out of it as if the first server were still there. A copy that a living server has made is kept in the same way;
+it becomes what it has left when it dies.
 """
 
 from __future__ import annotations
 
 import itertools
+import sys
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from itertools import takewhile
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from duplexio.errors import EncodeError, SocketPacketError
 from duplexio.hub.encoded_event import EncodedEvent
@@ -19,69 +22,88 @@ from duplexio.hub.recovery import Entry, InheritedLog, Log, Session
 from duplexio.hub.targets import Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import Inherit
+from duplexio.protocol.engine_packet import Message, Outgoing
 from duplexio.types import Room
 
 if TYPE_CHECKING:
     from duplexio.hub.namespace import Namespace
 
-__all__ = ["estate_of", "inherit"]
+__all__ = [
+    "SESSIONS",
+    "drop_copies",
+    "estate_of",
+    "had",
+    "inherit",
+    "inherit_copies",
+    "missed_by",
+    "told_packets",
+    "told_session",
+    "too_large",
+]
 
 #: Sessions in one message: what is in their `data` is to fit in as well.
 SESSIONS = 100
-#: Logs of other servers that are kept for one namespace: of a deploy that rolls through a large host. The oldest go.
+#: Logs of closed servers that are kept for one namespace: of a deploy that rolls through a large host. The oldest go.
 MAX_INHERITED = 32
 
 
-def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int) -> Iterator[Inherit]:
-    """What there is to be left, in records of some `size` bytes; nothing where nobody is to come back."""
+def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int, most: int = sys.maxsize) -> Iterator[Inherit]:
+    """What there is to be left, in records of some `size` bytes; nothing where nobody is to come back.
+
+    A packet of more bytes than `most` is not left: who has not got it cannot go on.
+    """
     if namespace.log is None:
         return
     _forget_expired(namespace)
     own = namespace.log
     # As they are when it is their turn: what comes while they are sent is another server's to know.
     if own.sessions:
-        entries = [(entry.number, own, entry) for entry in own.entries]
-        yield from _records(namespace, own, entries, own.number, dict(seen), size)
+        yield from _records(namespace, own, own.entries, own.number, dict(seen), size, most)
     for left in list(namespace.inherited):
-        if left.log.sessions:
-            packets = [(entry.number, left.log, entry) for entry in left.log.entries]
-            # With what has come since: the next heir may have come after that.
-            later = left.later_in(own, None, min(session.left_at for session in left.log.sessions.values()))
-            packets += [(left.log.number + index, own, entry) for index, entry in enumerate(later, 1)]
+        if left.log.sessions and not left.copied:
+            try:
+                later = _later(namespace, left)
+            except (EncodeError, SocketPacketError) as error:
+                namespace.hub.reporter.fault("data_not_shared", "session", f"an event cannot be left behind: {error}")
+                # With a gap, nobody who missed it can be told that this is all.
+                continue
             number = left.log.number + len(later)
-            yield from _records(namespace, left.log, packets, number, left.seen_with(seen), size)
+            entries = left.log.entries + later
+            yield from _records(namespace, left.log, entries, number, left.seen_with(seen), size, most)
 
 
-#: An event of a log that is left, under the number it is left with; and the log that has it here.
-LeftEntry: TypeAlias = tuple[int, Log, Entry]
+def _later(namespace: Namespace, left: InheritedLog) -> list[Entry]:
+    """What has come since, as if it were in that log: the next heir may have come after it."""
+    own = namespace.log
+    assert own is not None
+    since = min(session.left_at for session in left.log.sessions.values())
+    later = []
+    for number, entry in enumerate(left.later_in(own, None, since), left.log.number + 1):
+        encoded = EncodedEvent.of_stored(namespace, entry.packet, own.offset_of(entry))
+        later.append(replace(entry, number=number, packet=encoded.packet(True, offset=left.log.offset(number))))
+    return later
 
 
 def _records(
-    namespace: Namespace, left: Log, entries: list[LeftEntry], number: int, seen: dict[str, int], size: int
+    namespace: Namespace, left: Log, entries: list[Entry], number: int, seen: dict[str, int], size: int, most: int
 ) -> Iterator[Inherit]:
     """Those of one log: its packets, and behind them the sessions, so that who is found has all of them."""
-    sessions = {pid: (session, _had(left, session, entries)) for pid, session in left.sessions.items()}
+    now = namespace.hub.loop.time()
+    sessions = {pid: (session, had(left, session, entries)) for pid, session in left.sessions.items()}
+    missed = missed_by(sessions.values(), entries)
+    forgotten = max(left.forgotten, too_large(missed, most))
     place = itertools.count()
 
     def record(last: bool, told: list[Any], packets: list[Any]) -> Inherit:
-        return Inherit(namespace.name, left.epoch, next(place), last, number, left.forgotten, seen, told, packets)
+        return Inherit(namespace.name, left.epoch, next(place), last, number, forgotten, seen, told, packets)
 
     packets: list[Any] = []
-    filled = 0
-    for number_left, log, entry in _missed_by(sessions.values(), entries):
-        try:
-            packet = _told_packet(namespace, number_left, log, entry)
-        except (EncodeError, SocketPacketError) as error:
-            namespace.hub.reporter.fault("data_not_shared", "session", f"an event cannot be left behind: {error}")
-            # With a gap, nobody who missed it can be told that this is all.
-            return
-        packets.append(packet)
-        filled += len(entry.packet) + 100
-        if filled >= size:
+    for batch in told_packets([entry for entry in missed if entry.number > forgotten], size, now):
+        if packets:
             yield record(False, [], packets)
-            packets, filled = [], 0
+        packets = batch
     told: list[Any] = []
-    for pid, (session, had) in sessions.items():
+    for pid, (session, number_had) in sessions.items():
         if left.sessions.get(pid) is not session:
             # Its client has come back to another server meanwhile.
             continue
@@ -89,55 +111,67 @@ def _records(
             yield record(False, told, packets)
             told, packets = [], []
         try:
-            told.append(_told_session(namespace, pid, session, had))
+            told.append(told_session(pid, session, number_had, namespace.hub.loop.time()))
         except EncodeError as error:
             namespace.hub.reporter.fault("data_not_shared", "session", f"a session cannot be left behind: {error}")
     yield record(True, told, packets)
 
 
-def _had(log: Log, session: Session, entries: list[LeftEntry]) -> int:
-    """The number of a packet up to which its client has all that was for it."""
+def had(log: Log, session: Session, entries: list[Entry]) -> int:
+    """The number of a packet up to which the session's client has all that was for it; `entries`: those of the log."""
     # One that has shown nothing since it came, and all that another server has left here.
     if session.confirmed_at == -inf:
         return session.began
-    first = bisect_left(entries, session.confirmed_at, key=lambda left: left[2].at)
-    return max(log.had(session), entries[first - 1][0] if first else 0)
+    first = bisect_left(entries, session.confirmed_at, key=lambda entry: entry.at)
+    return max(log.had(session), entries[first - 1].number if first else 0)
 
 
-def _missed_by(sessions: Collection[tuple[Session, int]], entries: list[LeftEntry]) -> list[LeftEntry]:
+def missed_by(sessions: Collection[tuple[Session, int]], entries: list[Entry]) -> list[Entry]:
     """Those that one of these sessions may have missed, each of which has all up to a number."""
-    everybody = min((had for _, had in sessions), default=0)
+    everybody = min((number for _, number in sessions), default=0)
     by_room: dict[Room, int] = {}
-    for session, had in sessions:
+    for session, number in sessions:
         for room in session.rooms:
-            by_room[room] = min(had, by_room.get(room, had))
-    newest = takewhile(lambda left: left[0] > everybody, reversed(entries))
-    return [left for left in newest if _may_be_missed(left, by_room)][::-1]
+            by_room[room] = min(number, by_room.get(room, number))
+    newest = takewhile(lambda entry: entry.number > everybody, reversed(entries))
+    return [entry for entry in newest if _may_be_missed(entry, by_room)][::-1]
 
 
-def _may_be_missed(left: LeftEntry, by_room: Mapping[Room, int]) -> bool:
-    number, _, entry = left
+def _may_be_missed(entry: Entry, by_room: Mapping[Room, int]) -> bool:
     rooms = entry.targets.rooms
-    return not rooms or any(room in by_room and number > by_room[room] for room in rooms)
+    return not rooms or any(room in by_room and entry.number > by_room[room] for room in rooms)
 
 
-def _told_packet(namespace: Namespace, number: int, log: Log, entry: Entry) -> tuple[Any, ...]:
-    encoded = EncodedEvent.of_stored(namespace, entry.packet, log.offset_of(entry))
-    age = namespace.hub.loop.time() - entry.at
-    targets = entry.targets
-    where = (list(targets.rooms), list(targets.except_), entry.origin)
-    return (number, age, *where, encoded.form, encoded.text, list(encoded.attachments))
+def too_large(entries: list[Entry], most: int) -> int:
+    """The number of the newest that no record can have; 0 where each can be told."""
+    return next((entry.number for entry in reversed(entries) if len(entry.packet) > most), 0)
 
 
-def _told_session(namespace: Namespace, pid: str, session: Session, had: int) -> tuple[Any, ...]:
-    away = namespace.hub.loop.time() - session.left_at
-    data = cluster_message.plain(session.data)
-    rooms = cluster_message.plain(list(session.rooms))
-    return (pid, session.sid, rooms, data, had, away, session.came_with)
+def told_packets(entries: list[Entry], size: int, now: float) -> Iterator[list[Any]]:
+    """As they are in records, in lists of some `size` bytes."""
+    packets: list[Any] = []
+    filled = 0
+    for entry in entries:
+        packet, targets = entry.packet, entry.targets
+        text, attachments = (packet, ()) if isinstance(packet, bytes) else (packet.text, packet.attachments)
+        where = (list(targets.rooms), list(targets.except_), entry.origin)
+        packets.append((entry.number, now - entry.at, *where, text, list(attachments)))
+        filled += len(packet) + 100
+        if filled >= size:
+            yield packets
+            packets, filled = [], 0
+    if packets:
+        yield packets
+
+
+def told_session(pid: str, session: Session, number_had: int, now: float) -> tuple[Any, ...]:
+    """As it is in records. Raises EncodeError for data or rooms that cannot travel."""
+    rooms, data = cluster_message.plain([list(session.rooms), session.data])
+    return (pid, session.sid, rooms, data, number_had, now - session.left_at, session.came_with)
 
 
 def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:
-    """Keeps what a server has left. Raises SocketPacketError, and EncodeError, for what cannot be."""
+    """Keeps what a server has left, or copies here. Raises SocketPacketError where a part of it is missing."""
     own = namespace.log
     assert own is not None
     now = namespace.hub.loop.time()
@@ -146,20 +180,19 @@ def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:
         # Some of it was dropped on the way: nobody could be told that what he gets is all.
         raise SocketPacketError(f"part {record.place} of what {sender} leaves, and not the one before it")
     if left is None:
-        _forget_expired(namespace)
-        log = own.another(record.epoch, record.number, record.forgotten)
-        left = InheritedLog(log, record.seen, sender, now + own.duration)
-        namespace.inherited.append(left)
-        del namespace.inherited[:-MAX_INHERITED]
-        namespace.hub.wheel.call_later(own.duration + 1, lambda: _forget_expired(namespace))
-    for number, age, rooms, except_, origin, form, text, attachments in record.packets:
-        encoded = EncodedEvent(namespace, form, text, attachments)
-        encoded.check()
-        targets = Targets(frozenset(rooms), frozenset(except_))
-        packet = encoded.packet(True, offset=left.log.offset(number))
-        left.log.put(Entry(number, now - age, targets, packet, origin), now)
-    for pid, sid, rooms, data, had, away, came_with in record.sessions:
-        left.log.keep(pid, Session(sid, frozenset(rooms), data, had, now - away, came_with))
+        left = _begin(namespace, record, sender, now)
+    log = left.log
+    for number, age, rooms, except_, origin, text, attachments in record.packets:
+        packet: Outgoing = Message(text, tuple(attachments)) if attachments or not text else text
+        log.put(Entry(number, now - age, Targets(frozenset(rooms), frozenset(except_)), packet, origin), now)
+    for pid, sid, rooms, data, began, away, came_with in record.sessions:
+        # A copy's never expires: its client is there, or its own server counts the time.
+        left_at = inf if left.copied else now - away
+        log.keep(pid, Session(sid, frozenset(rooms), data, began, left_at, came_with))
+    for pid in record.gone:
+        log.sessions.pop(pid, None)
+    log.went_on(record.number, record.forgotten)
+    left.seen = record.seen
     left.records += 1
     left.complete = record.last
     if not left.wanted:
@@ -172,9 +205,52 @@ def _begun(namespace: Namespace, record: Inherit, sender: str) -> InheritedLog |
         # Where there is one already, it was left half, and is left anew.
         return None
     for left in reversed(namespace.inherited):
-        if (left.sender, left.log.epoch) == (sender, record.epoch) and not left.complete:
+        same = (left.sender, left.log.epoch, left.copied) == (sender, record.epoch, record.copied)
+        if same and not left.complete:
             return left
     return None
+
+
+def _begin(namespace: Namespace, record: Inherit, sender: str, now: float) -> InheritedLog:
+    own = namespace.log
+    assert own is not None
+    _forget_expired(namespace)
+    if record.copied:
+        drop_copies(namespace, sender)
+    log = own.another(record.epoch, record.number, record.forgotten)
+    left = InheritedLog(log, record.seen, sender, inf if record.copied else now + own.duration, record.copied)
+    namespace.inherited.append(left)
+    if not record.copied:
+        _will_expire(namespace)
+    return left
+
+
+def _will_expire(namespace: Namespace) -> None:
+    log = namespace.log
+    assert log is not None
+    dead = [left for left in namespace.inherited if not left.copied]
+    for left in dead[:-MAX_INHERITED]:
+        namespace.inherited.remove(left)
+    namespace.hub.wheel.call_later(log.duration + 1, lambda: _forget_expired(namespace))
+
+
+def inherit_copies(namespace: Namespace, sender: str) -> None:
+    """A server is lost, without having left anything: what was copied here is its inheritance."""
+    own = namespace.log
+    assert own is not None
+    now = namespace.hub.loop.time()
+    for left in namespace.inherited:
+        if left.copied and left.sender == sender:
+            left.copied, left.complete, left.until = False, True, now + own.duration
+            for pid, session in left.log.sessions.items():
+                left.log.sessions[pid] = replace(session, left_at=now)
+    _will_expire(namespace)
+    _forget_expired(namespace)
+
+
+def drop_copies(namespace: Namespace, sender: str) -> None:
+    """A server closes, and leaves what it has itself; or makes a new copy."""
+    namespace.inherited[:] = [left for left in namespace.inherited if not (left.copied and left.sender == sender)]
 
 
 def _forget_expired(namespace: Namespace) -> None:

@@ -66,7 +66,9 @@ class Leaving:
         assert self._patience is not None
         left = False
         for namespace in list(hub.namespaces.values()):
-            for record in estate_of(namespace, cluster.seen, min(RECORD_BYTES, cluster.max_message // 4)):
+            size = min(RECORD_BYTES, cluster.max_message // 4)
+            # Beside the largest there is room for as much again, and for its rooms.
+            for record in estate_of(namespace, cluster.seen, size, cluster.max_message // 2):
                 if heir not in cluster.heirs:
                     return
                 try:

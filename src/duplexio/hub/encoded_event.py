@@ -69,8 +69,10 @@ class EncodedEvent:
             form = PARSER_TEXT if text else PARSER_BINARY
             event, args = cls(namespace, form, text, attachments)._data()
             return cls.of(namespace, event, args[:-1])
-        begin = text.index(b"[")
-        return cls(namespace, JSON, text[begin : -len(offset) - 4] + b"]", attachments)
+        end = b',"%b"]' % offset.encode()
+        if not text.endswith(end):
+            raise SocketPacketError(f"no event that ends in the offset {offset}: {shown(text)}")
+        return cls(namespace, JSON, text[text.find(b"[") : -len(end)] + b"]", attachments)
 
     def of_namespace(self, namespace: Namespace) -> EncodedEvent:
         """The same event, of another namespace. Raises SocketPacketError, EncodeError."""

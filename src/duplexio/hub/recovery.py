@@ -121,6 +121,11 @@ class Log:
         """The number of the newest packet."""
         return self._number
 
+    def went_on(self, number: int, forgotten: int) -> None:
+        """The server whose log this is has given out so many numbers, and does not know what it had up to another."""
+        self._number = max(self._number, number)
+        self.forgotten = max(self.forgotten, forgotten)
+
     def next_offset(self) -> str:
         """The offset that the next packet to be stored ends in."""
         return self.offset(self._number + 1)
@@ -262,6 +267,7 @@ class InheritedLog:
         seen: how many events of each server are in it at the most.
         sender: who has left it.
         until: when nobody can come back for it any more.
+        copied: whether its server lives, and this is a copy, which is nobody's yet.
         records: in how many pieces it has come so far.
         complete: whether that is all.
     """
@@ -270,13 +276,14 @@ class InheritedLog:
     seen: Mapping[str, int]
     sender: str
     until: float
+    copied: bool = False
     records: int = 0
     complete: bool = False
 
     @property
     def wanted(self) -> bool:
         """Whether somebody may come back for it."""
-        return bool(self.log.sessions) or not self.complete
+        return bool(self.log.sessions) or not self.complete or self.copied
 
     def seen_with(self, seen: Mapping[str, int]) -> dict[str, int]:
         """How many events of each server are in it, together with what a server has that has seen so many."""

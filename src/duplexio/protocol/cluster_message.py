@@ -201,14 +201,18 @@ class MovedSession(msgspec.Struct, frozen=True):
 class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
     """What a server that closes leaves to another, in as many messages as it takes, all with the same `epoch`.
 
+    Or what one that lives copies there, in messages without an end.
+
     Attributes:
         place, last: how many of these messages came before it, and whether none comes after it.
         number, forgotten: of the last packet in its log, and of the last one that is not there any more.
         seen: how many events of each server are in it at the most.
         sessions: of each its secret, id, rooms, data, the number of a packet up to which it has missed nothing, seconds
             since it left, and the offset it came with.
-        packets: of each its number, age in seconds, rooms, rooms left out, origin, form, text and attachments; of those
-            that one of the sessions may have missed.
+        packets: of each its number, age in seconds, rooms, rooms left out, origin, and the text and attachments that
+            were stored, offset included; of those that one of the sessions may have missed.
+        gone: the secrets of sessions that were told of, and are no more.
+        copied: whether the server lives.
     """
 
     namespace: str
@@ -219,7 +223,9 @@ class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
     forgotten: Count
     seen: dict[str, Count]
     sessions: list[tuple[str, str, list[str], Any, Count, float, str | None]]
-    packets: list[tuple[Count, float, list[str], list[str], tuple[str, Count] | None, int, bytes, list[bytes]]]
+    packets: list[tuple[Count, float, list[str], list[str], tuple[str, Count] | None, bytes, list[bytes]]]
+    gone: list[str] = []
+    copied: bool = False
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, tag=14):
