@@ -117,6 +117,7 @@ class ServerOptions(TypedDict, total=False):
     heartbeat_interval: float
     heartbeat_timeout: float
     share_handshake: bool
+    recovery_copies: int
     max_bus_message: int
     max_bus_queue: int
 
@@ -450,6 +451,14 @@ OPTIONS: tuple[Option, ...] = (
         "a cookie, an Authorization header and `auth` say who somebody is, to whoever reads them",
     ),
     row(
+        "recovery_copies",
+        0,
+        "so many other servers keep a copy of this one's sessions, which goes on if it is killed:"
+        " [Recovery](../how-to/recovery.md#a-server-that-is-killed)",
+        "each event is sent once more",
+        minimum=0,
+    ),
+    row(
         "max_bus_message",
         16 * 1024 * 1024,
         "`emit` to many raises MessageTooLarge, and nobody is sent it; an answer to another server is left out",
@@ -556,6 +565,7 @@ class Options:
     heartbeat_interval: float
     heartbeat_timeout: float
     share_handshake: bool
+    recovery_copies: int
     max_bus_message: int
     max_bus_queue: int
 

@@ -37,6 +37,34 @@ def port_of(worker: Worker) -> int:
     return int(worker.url.rpartition(":")[2])
 
 
+async def test_killed_with_copies(tmp_path: Path) -> None:
+    """Its clients go on elsewhere, and miss nothing. Who had got what nobody else knew of begins anew."""
+    async with workers(tmp_path, connection_state_recovery=True, recovery_copies=1) as here, forwarder() as balancer:
+        first, second, third = [await here.start() for _ in range(3)]
+        balancer.ports = [port_of(worker) for worker in (first, second, third)]
+        listeners = [Listener(balancer.url) for _ in range(CLIENTS)]
+        for listener in listeners:
+            await listener.socket.connect()
+            await listener.socket.emit_with_ack("join", "room")
+        speaker, _ = await here.client(third)
+        for number in range(10):
+            await speaker.emit_with_ack("tell", "room", number)
+        await until(lambda: all(len(listener.told) == 10 for listener in listeners))
+        balancer.ports = [port_of(worker) for worker in (first, third)]
+        # What was told is at every server, and so in the copies.
+        (asker, _) = await here.client(second)
+        await asker.emit_with_ack("ids")
+        await second.kill()
+        for number in range(10, 20):
+            await speaker.emit_with_ack("tell", "room", number)
+        await until(lambda: all(listener.told == list(range(20)) for listener in listeners))
+        back = [listener for listener in listeners if len(listener.recovered) > 1]
+        assert back
+        assert all(listener.recovered == [False, True] for listener in back)
+        for listener in listeners:
+            listener.socket.disconnect()
+
+
 async def test_rolling_and_killing(tmp_path: Path) -> None:
     async with workers(tmp_path, connection_state_recovery=True) as here, forwarder() as balancer:
         first, second, third = [await here.start() for _ in range(3)]

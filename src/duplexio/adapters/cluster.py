@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from duplexio.adapters.answers import Answers
 from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.adapters.cluster_adapter import ClusterAdapter
-from duplexio.adapters.estate import inherit
+from duplexio.adapters.copying import Copying
+from duplexio.adapters.estate import drop_copies, inherit, inherit_copies
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.leaving import Leaving
 from duplexio.adapters.nodes import Nodes
@@ -24,6 +25,7 @@ from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
 from duplexio.hub.targets import Flags, Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import (
+    Anew,
     Ask,
     Beat,
     Broadcast,
@@ -80,6 +82,7 @@ class ClusterOptions(Protocol):
     heartbeat_timeout: float
     max_bus_message: int
     max_bus_queue: int
+    recovery_copies: int
     share_handshake: bool
 
 
@@ -118,6 +121,7 @@ class Cluster:
         self._closing_nodes: set[str] = set()
         self._is_closing = False
         self._leaving = Leaving(self)
+        self._copying = Copying(self, options.recovery_copies)
         #: How many events of each server have come, this one's own included.
         self.seen: dict[str, int] = {}
         self._handlers: dict[type, Callable[[str, Any], None]] = {
@@ -136,6 +140,7 @@ class Cluster:
             Inherit: self._inherit,
             Taken: self._taken,
             Fence: self._fence,
+            Anew: self._anew,
         }
 
     def adapter(self, namespace: Namespace | ParentNamespace, local: LocalAdapter | ChildrenAdapter) -> ClusterAdapter:
@@ -160,6 +165,7 @@ class Cluster:
         self._is_closing = False
         self._has_met = False
         self.seen.setdefault(self.bus.node, 0)
+        self._copying.start(hub)
         self.publish(Hello())
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
 
@@ -191,6 +197,7 @@ class Cluster:
             if self._tasks:
                 # Sessions that come from another server just now: with whom would their clients find them?
                 await asyncio.wait(self._tasks, timeout=ARRIVING_SECONDS)
+            self._copying.stop()
             await self._leaving.leave(self._hub)
         finally:
             await self._close_bus()
@@ -198,6 +205,7 @@ class Cluster:
     async def _close_bus(self) -> None:
         self.publish(Bye())
         self.is_open = False
+        self._copying.stop()
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         for task in self._tasks:
@@ -393,6 +401,8 @@ class Cluster:
 
     def _came(self, node: str) -> None:
         self._hub.reporter.note(f"the server {node} has come; others now: {len(self.nodes)}", self._quiet)
+        self._drop_copies(node)
+        self._copying.choose()
 
     def _went(self, node: str, reason: str) -> None:
         if self.is_open:
@@ -401,6 +411,10 @@ class Cluster:
             self._changed_at = self._loop.time()
         self._closing_nodes.discard(node)
         self._leaving.goes(node)
+        self._copying.choose()
+        for namespace in self._hub.namespaces.values():
+            if namespace.log is not None:
+                inherit_copies(namespace, node)
         for answers in list(self._requests.values()):
             answers.gave_up(node)
 
@@ -416,8 +430,10 @@ class Cluster:
         if record.closing and sender not in self._closing_nodes:
             self._closing_nodes.add(sender)
             self._leaving.goes(sender)
+            self._copying.choose()
 
     def _bye(self, sender: str, record: Bye) -> None:
+        self._drop_copies(sender)
         self.nodes.lost(sender, "it is closing")
 
     def _adapter_of(self, name: str) -> ClusterAdapter | None:
@@ -494,13 +510,27 @@ class Cluster:
             namespace = self._hub.namespaces.get(record.namespace) or self._hub._made_by_name(record.namespace)
         except LimitExceeded:
             return
-        if namespace is not None and namespace.log is not None:
+        if namespace is None or namespace.log is None:
+            return
+        try:
             inherit(namespace, record, sender)
+        except ProtocolError:
+            if record.copied:
+                self.publish(Anew(record.namespace), sender)
+            raise
+
+    def _anew(self, sender: str, record: Anew) -> None:
+        self._copying.anew(sender, record.namespace)
+
+    def _drop_copies(self, node: str) -> None:
+        for namespace in self._hub.namespaces.values():
+            drop_copies(namespace, node)
 
     def _taken(self, sender: str, record: Taken) -> None:
         namespace = self._hub.namespaces.get(record.namespace)
         if namespace is not None:
             forget_inherited(namespace, record.pid)
+            self._copying.moved(namespace, record.pid)
 
     def _fence(self, sender: str, record: Fence) -> None:
         self._reply_to(sender, record.request, 0, [], 0)

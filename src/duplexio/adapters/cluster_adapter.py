@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from duplexio.adapters.session_transfer import SessionSearch, give_inherited, take_session
+from duplexio.adapters.session_transfer import SessionSearch, forget_inherited, give_inherited, take_session
 from duplexio.errors import AckTimeout, EncodeError, MessageTooLarge, ProtocolError
 from duplexio.hub.encoded_event import EncodedEvent
 from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
@@ -248,6 +248,7 @@ class ClusterAdapter:
             await self._catch_up(session.seen)
             take_session(namespace, pid, offset, session, missed, asked_at)
             # A server that closes just now may have left it to a third one, as well as given it to this one.
+            forget_inherited(namespace, pid)
             self._cluster.publish(Taken(namespace.name, pid))
         except (EncodeError, ProtocolError) as error:
             namespace.hub.reporter.fault("bus_garbage", namespace.name, f"a session that cannot be: {error}")

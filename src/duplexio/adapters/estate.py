@@ -60,7 +60,7 @@ def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int, most: in
     if own.sessions:
         yield from _records(namespace, own, own.entries, own.number, dict(seen), size, most)
     for left in list(namespace.inherited):
-        if left.log.sessions and not left.copied:
+        if left.log.sessions and not left.alive:
             try:
                 later = _later(namespace, left)
             except (EncodeError, SocketPacketError) as error:
@@ -187,7 +187,7 @@ def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:
         log.put(Entry(number, now - age, Targets(frozenset(rooms), frozenset(except_)), packet, origin), now)
     for pid, sid, rooms, data, began, away, came_with in record.sessions:
         # A copy's never expires: its client is there, or its own server counts the time.
-        left_at = inf if left.copied else now - away
+        left_at = inf if left.alive else now - away
         log.keep(pid, Session(sid, frozenset(rooms), data, began, left_at, came_with))
     for pid in record.gone:
         log.sessions.pop(pid, None)
@@ -218,7 +218,8 @@ def _begin(namespace: Namespace, record: Inherit, sender: str, now: float) -> In
     if record.copied:
         drop_copies(namespace, sender)
     log = own.another(record.epoch, record.number, record.forgotten)
-    left = InheritedLog(log, record.seen, sender, inf if record.copied else now + own.duration, record.copied)
+    until = inf if record.copied else now + own.duration
+    left = InheritedLog(log, record.seen, sender, until, copied=record.copied, alive=record.copied)
     namespace.inherited.append(left)
     if not record.copied:
         _will_expire(namespace)
@@ -228,7 +229,7 @@ def _begin(namespace: Namespace, record: Inherit, sender: str, now: float) -> In
 def _will_expire(namespace: Namespace) -> None:
     log = namespace.log
     assert log is not None
-    dead = [left for left in namespace.inherited if not left.copied]
+    dead = [left for left in namespace.inherited if not left.alive]
     for left in dead[:-MAX_INHERITED]:
         namespace.inherited.remove(left)
     namespace.hub.wheel.call_later(log.duration + 1, lambda: _forget_expired(namespace))
@@ -238,18 +239,20 @@ def inherit_copies(namespace: Namespace, sender: str) -> None:
     """A server is lost, without having left anything: what was copied here is its inheritance."""
     own = namespace.log
     assert own is not None
+    copies = [left for left in namespace.inherited if left.alive and left.sender == sender]
+    if not copies:
+        return
     now = namespace.hub.loop.time()
-    for left in namespace.inherited:
-        if left.copied and left.sender == sender:
-            left.copied, left.complete, left.until = False, True, now + own.duration
-            for pid, session in left.log.sessions.items():
-                left.log.sessions[pid] = replace(session, left_at=now)
+    for left in copies:
+        left.alive, left.complete, left.until = False, True, now + own.duration
+        for pid, session in left.log.sessions.items():
+            left.log.sessions[pid] = replace(session, left_at=now)
     _will_expire(namespace)
     _forget_expired(namespace)
 
 
 def drop_copies(namespace: Namespace, sender: str) -> None:
-    """A server closes, and leaves what it has itself; or makes a new copy."""
+    """A server closes, and leaves what it has itself; or is there again, or makes a new copy."""
     namespace.inherited[:] = [left for left in namespace.inherited if not (left.copied and left.sender == sender)]
 
 

@@ -43,7 +43,7 @@ def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mappi
 def give_inherited(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
     """The same of a session that a server which has closed left to this one, with what has come since."""
     for left in namespace.inherited:
-        if left.copied:
+        if left.alive:
             continue
         if given := _give(namespace, left.log, pid, offset, left.seen_with(seen), left):
             forget_inherited(namespace, pid)

@@ -81,6 +81,7 @@ class Log:
         "duration",
         "epoch",
         "forgotten",
+        "on_stored",
         "sessions",
     )
 
@@ -102,6 +103,8 @@ class Log:
         #: The number of the newest packet that is not here any more, and when it was stored.
         self.forgotten = 0
         self._forgotten_at = -inf
+        #: Called behind each packet that was stored.
+        self.on_stored: Callable[[], None] | None = None
         #: Those that may come back, by their secret, in the order of their leaving.
         self.sessions: dict[str, Session] = {}
 
@@ -147,6 +150,8 @@ class Log:
         """Keeps a packet that was encoded with `next_offset`."""
         self._number += 1
         self.put(Entry(self._number, now, targets, packet, origin), now)
+        if self.on_stored is not None:
+            self.on_stored()
 
     def put(self, entry: Entry, now: float) -> None:
         """Keeps a packet that has its number."""
@@ -223,9 +228,12 @@ class Log:
 
     def missed_entries(self, after: int, rooms: frozenset[Room]) -> list[Entry]:
         """The same, with what is known of each."""
+        return [entry for entry in self.after(after) if entry.targets.includes(rooms)]
+
+    def after(self, number: int) -> list[Entry]:
+        """All behind the packet of this number."""
         # From the end: who comes back soon has missed little, and the log may be long.
-        newest = takewhile(lambda entry: entry.number > after, reversed(self._entries))
-        return [e for e in newest if e.targets.includes(rooms)][::-1]
+        return list(takewhile(lambda entry: entry.number > number, reversed(self._entries)))[::-1]
 
     def unseen(self, seen: Mapping[str, int], rooms: frozenset[Room] | None, left_at: float) -> list[Entry]:
         """What a server that has seen so many events of each other one has not got, of those for these rooms, or all.
@@ -267,7 +275,8 @@ class InheritedLog:
         seen: how many events of each server are in it at the most.
         sender: who has left it.
         until: when nobody can come back for it any more.
-        copied: whether its server lives, and this is a copy, which is nobody's yet.
+        copied: whether it is the copy of a server that did not close.
+        alive: whether that server lives: it is nobody's yet.
         records: in how many pieces it has come so far.
         complete: whether that is all.
     """
@@ -277,13 +286,14 @@ class InheritedLog:
     sender: str
     until: float
     copied: bool = False
+    alive: bool = False
     records: int = 0
     complete: bool = False
 
     @property
     def wanted(self) -> bool:
         """Whether somebody may come back for it."""
-        return bool(self.log.sessions) or not self.complete or self.copied
+        return bool(self.log.sessions) or not self.complete or self.alive
 
     def seen_with(self, seen: Mapping[str, int]) -> dict[str, int]:
         """How many events of each server are in it, together with what a server has that has seen so many."""

@@ -39,12 +39,14 @@ class RoomTable(Mapping[Room, "frozenset[str]"]):
     Sockets are kept, not their ids, so that a broadcast looks nothing up for each receiver.
     """
 
-    __slots__ = ("_failed", "_listeners", "_members")
+    __slots__ = ("_failed", "_listeners", "_members", "on_changed")
 
     def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
         self._failed = failed
         self._members: dict[Room, set[Socket]] = {}
         self._listeners: dict[str, list[Callable[..., Any]]] = {}
+        #: Called behind each change of a socket's rooms.
+        self.on_changed: Callable[[Socket], None] | None = None
 
     def __getitem__(self, room: Room) -> frozenset[str]:
         return frozenset(socket.id for socket in self._members[room])
@@ -80,6 +82,8 @@ class RoomTable(Mapping[Room, "frozenset[str]"]):
             # The table is right before anybody hears of it: a listener may itself make sockets join and leave.
             members.add(socket)
             socket._rooms.add(room)
+            if self.on_changed is not None:
+                self.on_changed(socket)
             if self._listeners:
                 if new:
                     self._tell("create", room)
@@ -92,6 +96,8 @@ class RoomTable(Mapping[Room, "frozenset[str]"]):
             return
         members.discard(socket)
         socket._rooms.discard(room)
+        if self.on_changed is not None:
+            self.on_changed(socket)
         if not self._listeners:
             if not members:
                 del self._members[room]

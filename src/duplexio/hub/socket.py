@@ -522,13 +522,7 @@ class Socket(Receiver):
             self._run_lifecycle("disconnecting", [reason, details])
         log = self.nsp.log
         if was_connected and log is not None and self._pid and reason in RECOVERABLE:
-            rooms = frozenset(self._rooms)
-            now, confirmed_at = self._loop.time(), self.conn.confirmed_at
-            if confirmed_at <= self._opened_at:
-                # What it had missed, and what was held for it, was sent when it was opened.
-                confirmed_at = -inf
-            session = Session(self.id, rooms, self.data, self._began, now, self._came_with, confirmed_at)
-            log.keep(self._pid, session)
+            log.keep(self._pid, self._session(self._loop.time()))
         self._reason = reason
         self.connected = False
         self._held = None
@@ -544,6 +538,15 @@ class Socket(Receiver):
                 waiter.set_result(reason)
         for task in list(self._tasks or ()):
             task.cancel()
+
+    def _session(self, left_at: float) -> Session:
+        """What is kept of it when it ends."""
+        confirmed_at = self.conn.confirmed_at
+        if confirmed_at <= self._opened_at:
+            # What it had missed, and what was held for it, was sent when it was opened.
+            confirmed_at = -inf
+        rooms = frozenset(self._rooms)
+        return Session(self.id, rooms, self.data, self._began, left_at, self._came_with, confirmed_at)
 
     def _run_lifecycle(self, event: str, args: list[Any]) -> None:
         handlers = list(self.nsp._lifecycle_handlers(event))

@@ -17,6 +17,7 @@ from duplexio.observe import shown
 from duplexio.protocol.codec_json import as_builtin
 
 __all__ = [
+    "Anew",
     "Ask",
     "Beat",
     "Broadcast",
@@ -241,6 +242,12 @@ class Fence(msgspec.Struct, frozen=True, array_like=True, tag=15):
     request: int
 
 
+class Anew(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """What is copied to this server, of this namespace, is no good without what is missing: all of it again."""
+
+    namespace: str
+
+
 Record: TypeAlias = (
     Hello
     | Beat
@@ -257,6 +264,7 @@ Record: TypeAlias = (
     | Inherit
     | Taken
     | Fence
+    | Anew
 )
 
 

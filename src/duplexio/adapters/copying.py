@@ -1,0 +1,291 @@
+"""Copies of sessions, kept up to date at other servers, for the case that this one is killed.
+
+Each keeper is sent what the logs of this server get, in order, and what its sessions are. Packets follow a turn or two
+of the loop after they were stored. A client that has got one of which its keeper knows nothing begins anew, as it does
+without copies; nobody is told what is not so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from duplexio.adapters.estate import SESSIONS, had, missed_by, told_packets, told_session, too_large
+from duplexio.errors import EncodeError
+from duplexio.hub.recovery import Entry, Session
+from duplexio.protocol.cluster_message import Inherit
+from duplexio.types import Room
+
+if TYPE_CHECKING:
+    from duplexio.adapters.cluster import Cluster
+    from duplexio.hub.hub import Hub
+    from duplexio.hub.namespace import Namespace
+    from duplexio.hub.socket import Socket
+
+__all__ = ["Copying"]
+
+#: How often it is looked for what nobody tells of: what programs have put into `socket.data`, what clients have
+#: confirmed, which sessions have expired.
+LOOKING_SECONDS = 1.0
+#: How large a record is, about: some hundred events, which take a millisecond or two.
+RECORD_BYTES = 65_536
+#: How long a keeper that could not be sent something is let alone.
+PAUSE_SECONDS = 1.0
+
+
+class Copying:
+    """Of one server: who keeps copies of its sessions."""
+
+    def __init__(self, cluster: Cluster, copies: int) -> None:
+        """`copies`: how many servers keep one."""
+        self._cluster = cluster
+        self._copies = copies
+        self._hub: Hub
+        self._keepers: dict[str, Keeper] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, hub: Hub) -> None:
+        """Binds to the hub's loop."""
+        self._hub = hub
+        self._keepers.clear()
+        if self._copies:
+            # The bus may have told of others before.
+            self.choose()
+            self._look()
+
+    def _look(self) -> None:
+        self._timer = self._hub.loop.call_later(LOOKING_SECONDS, self._look)
+        for keeper in self._keepers.values():
+            self._show_all(keeper)
+
+    def _show_all(self, keeper: Keeper) -> None:
+        for namespace in self._hub.namespaces.values():
+            if namespace.log is not None:
+                self._listen(namespace)
+                keeper.changed(namespace, None)
+
+    def _listen(self, namespace: Namespace) -> None:
+        """To what its log stores, and to who comes, goes, joins and leaves."""
+        log = namespace.log
+        if log is None or log.on_stored is not None:
+            return
+
+        def stored() -> None:
+            for keeper in self._keepers.values():
+                keeper.changed(namespace, "")
+
+        def changed(socket: Socket) -> None:
+            for keeper in self._keepers.values():
+                keeper.changed(namespace, socket._pid)
+
+        log.on_stored = stored
+        namespace.rooms.on_changed = changed
+
+    def choose(self) -> None:
+        """Another server has come, has gone, or is about to close."""
+        if not self._copies or not self._cluster.is_open:
+            return
+        heirs = self._cluster.heirs
+        for node in self._keepers.keys() - set(heirs):
+            self._keepers.pop(node).stop()
+        free = [node for node in heirs if node not in self._keepers]
+        while free and len(self._keepers) < self._copies:
+            node = free.pop(secrets.randbelow(len(free)))
+            self._keepers[node] = Keeper(self._cluster, self._hub, node)
+            self._show_all(self._keepers[node])
+
+    def moved(self, namespace: Namespace, pid: str) -> None:
+        """This session is another server's now, and no keeper has it any more."""
+        for keeper in self._keepers.values():
+            keeper.moved(namespace, pid)
+
+    def anew(self, node: str, namespace: str) -> None:
+        """A keeper has not got all of it, and can do nothing with the rest."""
+        if node in self._keepers:
+            self._keepers[node].anew(namespace)
+
+    def stop(self) -> None:
+        """Nothing more is copied; what was copied stays where it is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._keepers:
+            self._keepers.popitem()[1].stop()
+
+
+class Keeper:
+    """A server that keeps a copy."""
+
+    def __init__(self, cluster: Cluster, hub: Hub, node: str) -> None:
+        self._cluster = cluster
+        self._hub = hub
+        self._node = node
+        #: What it has got, by namespace.
+        self._streams: dict[str, Stream] = {}
+        #: Of each namespace where something has changed, whose sessions are others now; None: anybody's may be.
+        self._dirty: defaultdict[Namespace, set[str | None]] = defaultdict(set)
+        self._woken = asyncio.Event()
+        self._task = hub.loop.create_task(self._run())
+
+    def changed(self, namespace: Namespace, pid: str | None) -> None:
+        """Something was stored there, and the session of this secret may be another now; None: any."""
+        self._dirty[namespace].add(pid)
+        self._woken.set()
+
+    def moved(self, namespace: Namespace, pid: str) -> None:
+        """It does not have this session any more."""
+        stream = self._streams.get(namespace.name)
+        if stream is not None:
+            stream.moved(pid)
+
+    def anew(self, namespace: str) -> None:
+        """All of it is sent again, when it is looked at next."""
+        self._streams.pop(namespace, None)
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            dirty, self._dirty = self._dirty, defaultdict(set)
+            for namespace, pids in dirty.items():
+                try:
+                    await self._tell(namespace, pids)
+                except Exception as error:
+                    if not isinstance(error, NotSent):
+                        self._hub.reporter.failure("sessions could not be copied to another server", error)
+                    self.anew(namespace.name)
+                    await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _tell(self, namespace: Namespace, pids: set[str | None]) -> None:
+        stream = self._streams.get(namespace.name)
+        if stream is None and None not in pids:
+            # It begins when all is looked at, and not with each packet: it may be a keeper that takes none.
+            return
+        if stream is None or stream.namespace is not namespace:
+            stream = self._streams[namespace.name] = Stream(self._cluster, self._node, namespace)
+            await stream.begin()
+        await stream.go_on()
+        await stream.tell_sessions(pids)
+
+
+class NotSent(Exception):
+    """The bus did not take it."""
+
+
+class Stream:
+    """What a keeper has got of one namespace: the packets up to a number, and these sessions."""
+
+    def __init__(self, cluster: Cluster, node: str, namespace: Namespace) -> None:
+        assert namespace.log is not None
+        self.namespace = namespace
+        self._cluster = cluster
+        self._node = node
+        self._log = namespace.log
+        self._place = 0
+        self._number = 0
+        #: Of the newest packet that it does not get, since no message can have it.
+        self._forgotten = self._log.forgotten
+        self._seen = dict(cluster.seen)
+        #: Of each session the rooms, the data, and the number of a packet up to which its client has all.
+        self._told: dict[str, tuple[frozenset[Room], Any, int]] = {}
+
+    async def begin(self) -> None:
+        """What those who are here, or may come back, could miss."""
+        entries = self._log.entries
+        sessions = [(session, had(self._log, session, entries)) for session in self._sessions().values()]
+        await self._send_packets(missed_by(sessions, entries), self._log.number)
+
+    async def go_on(self) -> None:
+        """What was stored since."""
+        while missed := self._log.after(self._number):
+            await self._send_packets(missed, missed[-1].number)
+
+    async def tell_sessions(self, pids: set[str | None]) -> None:
+        """Those of these secrets, or all."""
+        everybody = None in pids
+        sessions: Mapping[str, Session | None]
+        sessions = self._sessions() if everybody else {pid: self._session(pid) for pid in pids if pid}
+        entries = self._log.entries if everybody else []
+        told: list[Any] = []
+        gone = [pid for pid in self._told if everybody and pid not in sessions]
+        for pid, session in sessions.items():
+            if session is None:
+                gone += [pid] if pid in self._told else []
+                continue
+            before = self._told.get(pid)
+            number = had(self._log, session, entries) if everybody else before[2] if before else session.began
+            try:
+                record = told_session(pid, session, number, self.namespace.hub.loop.time())
+            except EncodeError as error:
+                text = f"a session cannot be copied: {error}"
+                self.namespace.hub.reporter.fault("data_not_shared", "session", text)
+                gone += [pid] if before else []
+                continue
+            state = (session.rooms, record[3], number)
+            if state != before:
+                self._told[pid] = state
+                told.append(record)
+            if len(told) >= SESSIONS:
+                await self._send([], told)
+                told = []
+        for pid in gone:
+            self._told.pop(pid, None)
+        if told or gone or everybody:
+            await self._send([], told, gone)
+
+    def moved(self, pid: str) -> None:
+        """It does not have this session any more, and is told of it again where it comes back."""
+        self._told.pop(pid, None)
+
+    def _sessions(self) -> dict[str, Session]:
+        """All that may be taken up elsewhere."""
+        now = self.namespace.hub.loop.time()
+        here = {pid: socket._session(now) for pid, socket in self.namespace.by_pid.items() if socket.connected}
+        return {**self._log.sessions, **here}
+
+    def _session(self, pid: str) -> Session | None:
+        socket = self.namespace.by_pid.get(pid)
+        if socket is not None and socket.connected:
+            return socket._session(self.namespace.hub.loop.time())
+        return self._log.sessions.get(pid)
+
+    async def _send_packets(self, entries: list[Entry], number: int) -> None:
+        """`number`: of the last packet that there is, whether or not it is one of these."""
+        seen = dict(self._cluster.seen)
+        self._forgotten = max(self._forgotten, too_large(entries, self._cluster.max_message // 2))
+        kept = [entry for entry in entries if entry.number > self._forgotten]
+        waiting: list[Any] = []
+        for packets in told_packets(kept, RECORD_BYTES, self.namespace.hub.loop.time()):
+            if waiting:
+                self._number = waiting[-1][0]
+                await self._send(waiting)
+            waiting = packets
+        # Only with the last of them it has all that had come by then.
+        self._number, self._seen = number, seen
+        await self._send(waiting)
+
+    async def _send(self, packets: list[Any], told: Sequence[Any] = (), gone: Sequence[str] = ()) -> None:
+        """Raises NotSent."""
+        record = Inherit(
+            self.namespace.name,
+            self._log.epoch,
+            self._place,
+            last=False,
+            number=self._number,
+            forgotten=self._forgotten,
+            seen=self._seen,
+            sessions=list(told),
+            packets=packets,
+            gone=list(gone),
+            copied=True,
+        )
+        self._place += 1
+        if not self._cluster.publish(record, self._node):
+            raise NotSent
+        await self._cluster.bus.drain(self._node)
