@@ -103,11 +103,10 @@ def fault_of(client: dict[str, Any], killed: int, sent: set[int]) -> str:
     missing = sent - set(told)
     if killed in client["pids"]:
         # It had no session any more to which anybody could give what it missed.
-        begun_anew, unknown = 1, 1
+        begun_anew = 1
         missing -= {number for before in gaps for number in between(told, before)}
     else:
-        # A request of a session that its worker has ended may still come: nobody has it then.
-        begun_anew, unknown = 0, len(client["reasons"])
+        begun_anew = 0
     table = {
         "is not connected": not client["connected"],
         "got a wrong answer": client["wrong"],
@@ -115,7 +114,8 @@ def fault_of(client: dict[str, Any], killed: int, sent: set[int]) -> str:
         "was told twice": len(told) != len(set(told)),
         "was told in another order": told != sorted(told),
         "began anew too often": len(gaps) > begun_anew,
-        "asked for an unknown session": client["unknown"] > unknown,
+        # A request of a session that its worker has ended, or whose worker was killed, may still come.
+        "asked for an unknown session": client["unknown"] > len(client["reasons"]),
         "was not told": sorted(missing),
     }
     wrong = [f"{words}: {seen}" for words, seen in table.items() if seen]
