@@ -147,6 +147,7 @@ impatient = make_server(ping_interval=0.5, ping_timeout=0.5)
 unhelpful = make_server(max_relayed_requests=20)
 hasty = make_server(upgrade_timeout=0.5)
 recovering = make_server(connection_state_recovery=True)
+copying = make_server(connection_state_recovery=True, recovery_copies=1)
 
 
 class Denying:
