@@ -63,12 +63,12 @@ class Part:
         return sorted(json.loads(written.read_text())) if written.is_file() else []
 
 
-#: Clients of other makers and in other languages, a browser, the programs of the docs; the client; its command, and
-#: several workers. All that the first and the last show of the three layers, the client's and the rest show, too.
+#: JavaScript's clients, a browser, the programs of the docs; the client; its command, several workers, and clients of
+#: other makers. All that the first and the last show of the three layers, the client's and the rest show, too.
 BESIDE = (
-    Part("-beside", ("tests/behaviours", "tests/interop", "tests/differential", "tests/docs", "tests/browser")),
+    Part("-beside", ("tests/behaviours", "tests/differential", "tests/docs", "tests/browser")),
     Part("-client", ("tests/client",), measured=True),
-    Part("-cli", ("tests/cli", "tests/workers")),
+    Part("-cli", ("tests/cli", "tests/workers", "tests/interop")),
 )
 
 
