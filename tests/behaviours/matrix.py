@@ -67,8 +67,8 @@ CELLS = (
     *(Cell("4", transport, "asyncio") for transport in TRANSPORTS),
     *(Cell("4", transport, hosting) for hosting, transport in APPLICATIONS),
     # Four processes as one server, and a client that meets any of them.
-    *(Cell("4", transport, "workers") for transport in TRANSPORTS),
-    Cell("4", "upgrade", "uvicorn-workers"),
+    *(Cell(client, transport, "workers") for client, transport in itertools.product(("4", "3", "2"), TRANSPORTS)),
+    *(Cell("4", transport, "uvicorn-workers") for transport in TRANSPORTS),
 )
 
 
