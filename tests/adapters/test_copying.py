@@ -245,6 +245,25 @@ async def test_what_no_message_can_have() -> None:
         assert not await has_not.connect(second)
 
 
+async def test_what_has_gone_before_it_was_copied() -> None:
+    """More in one turn of the loop than the log holds: who has not got it begins anew, as he does without copies."""
+    async with copying(max_recovery_packets=5) as (cluster, buses, (first, second, _third)):
+        behind, has = Reader(), Reader()
+        for reader in behind, has:
+            await reader.connect(first)
+        first.emit("e", 0)
+        behind.read()
+        for number in range(1, 11):
+            first.local.emit("e", number)
+        has.read()
+        await settled(first)
+        cluster.kill(buses[0])
+        await turns()
+        assert not await behind.connect(second)
+        assert await has.connect(second)
+        assert [event[1] for event in has.events] == list(range(11))
+
+
 async def test_two_keepers_and_both_are_left() -> None:
     async with copying(2) as (cluster, buses, (first, second, third)):
         reader = Reader()

@@ -203,8 +203,11 @@ class Stream:
 
     async def go_on(self) -> None:
         """What was stored since."""
-        while missed := self._log.after(self._number):
-            await self._send_packets(missed, missed[-1].number)
+        while self._log.number > self._number:
+            if self._log.forgotten > self._number:
+                # Some have gone before they were copied.
+                self._forgotten = max(self._forgotten, self._log.forgotten)
+            await self._send_packets(self._log.after(self._number), self._log.number)
 
     async def tell_sessions(self, pids: set[str | None]) -> None:
         """Those of these secrets, or all."""

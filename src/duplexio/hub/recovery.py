@@ -172,7 +172,8 @@ class Log:
     def _forget_oldest(self) -> None:
         entry = self._entries.popleft()
         self._bytes -= len(entry.packet)
-        self.forgotten, self._forgotten_at = entry.number, entry.at
+        # One that another server has left here may lack more than has gone here.
+        self.forgotten, self._forgotten_at = max(self.forgotten, entry.number), entry.at
         if entry.origin is not None:
             same = self._by_origin[entry.origin[0]]
             same.popleft()
