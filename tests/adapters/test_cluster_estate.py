@@ -204,6 +204,56 @@ async def test_left_by_two_of_whom_one_has_got_more() -> None:
         assert not any(left.log.sessions for left in third._main.inherited)
 
 
+async def test_more_has_come_since_than_is_kept() -> None:
+    """Who comes back begins anew, wherever, and it is not left to a third one either."""
+    for closes_too in False, True:
+        async with three(max_recovery_packets=5) as (_, _buses, (first, second, third)):
+            reader, in_time = Reader(), Reader()
+            for one in reader, in_time:
+                await one.connect(first)
+            first.emit("e", 0)
+            await turns()
+            for one in reader, in_time:
+                one.read()
+            await first.close()
+            for number in range(1, 5):
+                third.emit("e", number)
+            await turns()
+            assert await in_time.connect(third)
+            assert [event[1] for event in in_time.events] == [0, 1, 2, 3, 4]
+            for number in 5, 6:
+                third.emit("e", number)
+            await turns()
+            if closes_too:
+                await second.close()
+            assert not await reader.connect(third)
+            assert reader.events == [["e", 0]]
+
+
+async def test_more_has_come_than_is_kept_where_the_other_one_stands_still() -> None:
+    async with three(max_recovery_packets=5) as (_, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        await reader.drop()
+        buses[0].reading = False
+        for number in range(1, 11):
+            third.emit("e", number)
+        await turns()
+        connecting = asyncio.ensure_future(reader.connect(second))
+        inbox = buses[0]._inbox
+        await until(lambda: len(inbox) >= 11)
+        inbox.rotate(1)
+        question = inbox.popleft()
+        kept = list(inbox)
+        inbox.clear()
+        inbox.append(question)
+        buses[0].reading = True
+        await turns()
+        inbox.extend(kept)
+        assert not await connecting
+        assert reader.events == []
+
+
 async def test_what_comes_to_one_that_closes_is_left_too() -> None:
     """A client has come to it from another server, and is sent on before its session is here."""
     async with three() as (_, buses, (first, second, third)):

@@ -12,7 +12,7 @@ import pytest
 
 from duplexio import Server
 from duplexio.testing import MemoryBus, MemoryCluster
-from tests.hub.ends import counts, joined, until
+from tests.hub.ends import counts, joined, serving, until
 
 from .test_cluster_recovery import Reader, three, turns
 
@@ -262,6 +262,30 @@ async def test_what_has_gone_before_it_was_copied() -> None:
         assert not await behind.connect(second)
         assert await has.connect(second)
         assert [event[1] for event in has.events] == list(range(11))
+
+
+async def test_what_one_says_that_came_when_nobody_knew_of_the_loss_yet() -> None:
+    """Where only heartbeats tell of it, others may have come and spoken meanwhile."""
+    async with copying() as (cluster, buses, servers):
+        first, *others = servers
+        (keeper,) = keepers(first, others)
+        reader = Reader()
+        await reader.connect(first)
+        first.emit("e", 0)
+        await settled(first)
+        reader.read()
+        # Dead, and still taken for alive.
+        first._cluster._copying.stop()  # type: ignore[union-attr]
+        buses[0].reading = False
+        fourth = cluster.bus()
+        async with serving(adapter=fourth, connection_state_recovery=True) as io:
+            await turns()
+            io.emit("e", 1)
+            await turns()
+            cluster.kill(buses[0])
+            await turns()
+            assert await reader.connect(keeper)
+            assert reader.events == [["e", 0], ["e", 1]]
 
 
 async def test_two_keepers_and_both_are_left() -> None:

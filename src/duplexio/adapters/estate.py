@@ -61,8 +61,12 @@ def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int, most: in
         yield from _records(namespace, own, own.entries, own.number, dict(seen), size, most)
     for left in list(namespace.inherited):
         if left.log.sessions and not left.alive:
+            since = min(session.left_at for session in left.log.sessions.values())
+            if left.lacking_in(own, since):
+                # More has come since than is kept.
+                continue
             try:
-                later = _later(namespace, left)
+                later = _later(namespace, left, since)
             except (EncodeError, SocketPacketError) as error:
                 namespace.hub.reporter.fault("data_not_shared", "session", f"an event cannot be left behind: {error}")
                 # With a gap, nobody who missed it can be told that this is all.
@@ -72,11 +76,10 @@ def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int, most: in
             yield from _records(namespace, left.log, entries, number, left.seen_with(seen), size, most)
 
 
-def _later(namespace: Namespace, left: InheritedLog) -> list[Entry]:
+def _later(namespace: Namespace, left: InheritedLog, since: float) -> list[Entry]:
     """What has come since, as if it were in that log: the next heir may have come after it."""
     own = namespace.log
     assert own is not None
-    since = min(session.left_at for session in left.log.sessions.values())
     later = []
     for number, entry in enumerate(left.later_in(own, None, since), left.log.number + 1):
         encoded = EncodedEvent.of_stored(namespace, entry.packet, own.offset_of(entry))
@@ -193,6 +196,9 @@ def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:
         log.sessions.pop(pid, None)
     log.went_on(record.number, record.forgotten)
     left.seen = record.seen
+    if record.copied:
+        # Not from now: what came just before this record may have got to its sender after it.
+        left.told_at, left.heard_at = left.heard_at, now
     left.records += 1
     left.complete = record.last
     if not left.wanted:

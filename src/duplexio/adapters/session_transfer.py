@@ -62,6 +62,11 @@ def _give(
     namespace: Namespace, log: Log, pid: str, offset: str | None, seen: Mapping[str, int], left: InheritedLog | None
 ) -> list[Any]:
     now = namespace.hub.loop.time()
+    own = namespace.log
+    kept = log.sessions.get(pid)
+    if left is not None and own is not None and kept is not None and left.lacking_in(own, kept.left_at):
+        # More has come since than is kept.
+        return []
     restored = log.restore(pid, offset, now)
     if restored is None:
         return []
@@ -70,7 +75,6 @@ def _give(
         rooms, data = cluster_message.plain([list(session.rooms), session.data])
         first = MovedSession(session.sid, rooms, data, dict(seen), now - session.left_at)
         missed = [_carried(namespace, log, entry, now) for entry in log.missed_entries(restored.after, session.rooms)]
-        own = namespace.log
         if left is not None and own is not None:
             # Here, and not by whoever takes it: that one may have started after it came.
             later = left.later_in(own, session.rooms, session.left_at)
@@ -102,7 +106,11 @@ def take_session(
     # Before anything is stored for it alone: that has numbers above all that the client may have got already.
     began = log.number
     rooms = frozenset(moved.rooms)
-    unseen = log.unseen(moved.seen, rooms, asked_at - moved.away)
+    left_at = asked_at - moved.away
+    if log.lacks(moved.seen, left_at):
+        # More has come than is kept, while that server stood still: nobody knows any more what the client missed.
+        return
+    unseen = log.unseen(moved.seen, rooms, left_at)
     # What was carried here has grown older on the way.
     missed = [event._replace(age=event.age + now - asked_at) for event in missed]
     own = Targets(rooms=frozenset((moved.sid,)))

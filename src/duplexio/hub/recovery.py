@@ -24,6 +24,8 @@ __all__ = ["Entry", "InheritedLog", "Log", "Origin", "Restored", "Session"]
 #: By which the servers of a cluster know an event: who has sent it, and how many that one had sent by then.
 Origin = tuple[str, int]
 
+#: Of how many servers it is remembered what of them has gone; see `MAX_SEEN` of a cluster.
+MAX_ORIGINS = 1000
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -74,6 +76,7 @@ class Log:
         "_epoch",
         "_evicted",
         "_forgotten_at",
+        "_forgotten_of",
         "_max_bytes",
         "_max_packets",
         "_max_sessions",
@@ -103,6 +106,8 @@ class Log:
         #: The number of the newest packet that is not here any more, and when it was stored.
         self.forgotten = 0
         self._forgotten_at = -inf
+        #: Of each server whose events have gone, the number of the newest of them, and when it was stored.
+        self._forgotten_of: dict[str, tuple[int, float]] = {}
         #: Called behind each packet that was stored.
         self.on_stored: Callable[[], None] | None = None
         #: Those that may come back, by their secret, in the order of their leaving.
@@ -175,10 +180,14 @@ class Log:
         # One that another server has left here may lack more than has gone here.
         self.forgotten, self._forgotten_at = max(self.forgotten, entry.number), entry.at
         if entry.origin is not None:
-            same = self._by_origin[entry.origin[0]]
+            node, number = entry.origin
+            same = self._by_origin[node]
             same.popleft()
             if not same:
-                del self._by_origin[entry.origin[0]]
+                del self._by_origin[node]
+            self._forgotten_of[node] = number, entry.at
+            if len(self._forgotten_of) > MAX_ORIGINS:
+                del self._forgotten_of[next(iter(self._forgotten_of))]
 
     def knows(self, pid: str) -> bool:
         """Whether a session of this secret is kept."""
@@ -252,6 +261,12 @@ class Log:
                     unseen.append(entry)
         return sorted(unseen, key=lambda entry: entry.number)
 
+    def lacks(self, seen: Mapping[str, int], left_at: float) -> bool:
+        """Whether some of what `unseen` is about has gone already, for whichever rooms it was."""
+        return any(
+            number > seen[node] if node in seen else at >= left_at for node, (number, at) in self._forgotten_of.items()
+        )
+
     def offset_of(self, entry: Entry) -> str:
         """The offset its packet ends in."""
         return self.offset(entry.number)
@@ -278,6 +293,8 @@ class InheritedLog:
         until: when nobody can come back for it any more.
         copied: whether it is the copy of a server that did not close.
         alive: whether that server lives: it is nobody's yet.
+        told_at: of a copy, since when it may lack what a server says that had not come by then.
+        heard_at: of a copy, when something of it came last.
         records: in how many pieces it has come so far.
         complete: whether that is all.
     """
@@ -288,6 +305,8 @@ class InheritedLog:
     until: float
     copied: bool = False
     alive: bool = False
+    told_at: float = inf
+    heard_at: float = inf
     records: int = 0
     complete: bool = False
 
@@ -302,4 +321,8 @@ class InheritedLog:
 
     def later_in(self, log: Log, rooms: frozenset[Room] | None, left_at: float) -> list[Entry]:
         """What the log of the server it was left to has got since, for these rooms, or all."""
-        return log.unseen(self.seen, rooms, left_at)
+        return log.unseen(self.seen, rooms, min(left_at, self.told_at))
+
+    def lacking_in(self, log: Log, left_at: float) -> bool:
+        """Whether some of that has gone already."""
+        return log.lacks(self.seen, min(left_at, self.told_at))
