@@ -306,6 +306,18 @@ async def test_what_cannot_be_left() -> None:
         assert not await bad.connect(second)
 
 
+async def test_large_data_is_left_in_as_many_records_as_it_takes() -> None:
+    async with three(max_bus_message=20_000) as (_, _buses, (first, second, third)):
+        readers = [Reader() for _ in range(20)]
+        for number, reader in enumerate(readers):
+            await reader.connect(first)
+            reader.socket(first).data["text"] = "x" * (30_000 if number == 5 else 4000)
+        await left_by(first, second, third)
+        assert counts(first).get("fault.bus_oversized") is None
+        assert counts(first)["fault.data_not_shared"] == 1
+        assert [await reader.connect(second) for reader in readers] == [number != 5 for number in range(20)]
+
+
 async def test_nobody_to_leave_it_to_and_nothing_to_leave() -> None:
     cluster = MemoryCluster()
     async with another(cluster) as first:

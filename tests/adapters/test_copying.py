@@ -288,6 +288,130 @@ async def test_what_one_says_that_came_when_nobody_knew_of_the_loss_yet() -> Non
             assert reader.events == [["e", 0], ["e", 1]]
 
 
+@pytest.mark.parametrize("let_in", [False, True])
+async def test_a_keeper_that_comes_while_a_middleware_is_asked(let_in: bool) -> None:
+    """It gets what that client missed, too, who has not got it yet."""
+    async with copying() as (cluster, buses, servers):
+        first = servers[0]
+        gate = asyncio.Event()
+        gate.set()
+
+        @first.use
+        async def middleware(socket: Any) -> None:
+            await gate.wait()
+
+        reader, other = Reader(), Reader()
+        await reader.connect(first)
+        first.emit("e", 0)
+        await turns()
+        await reader.drop()
+        first.emit("e", 1)
+        await other.connect(first)
+        gate.clear()
+        connecting = asyncio.ensure_future(reader.connect(first))
+        await until(lambda: first.of("/").restoring)
+        # Nobody reads what it is sent.
+        connecting.cancel()
+        await settled(first)
+        (keeper,) = keepers(first, servers)
+        cluster.kill(buses[servers.index(keeper)])
+        await until(lambda: keepers(first, servers) not in ([], [keeper]))
+        await settled(first)
+        if let_in:
+            gate.set()
+            await until(lambda: reader.client.packets)
+            await settled(first)
+        (successor,) = keepers(first, servers)
+        cluster.kill(buses[0])
+        await turns()
+        gate.set()
+        assert await reader.connect(successor)
+        assert reader.events == [["e", 0], ["e", 1]]
+
+
+async def test_who_is_told_of_behind_its_leaving() -> None:
+    """The bus may be slower from here to the keeper than by the server that has the session now."""
+    async with copying() as (_cluster, buses, servers):
+        first, *others = servers
+        (keeper,) = keepers(first, others)
+        other = next(io for io in others if io is not keeper)
+        bus = buses[servers.index(keeper)]
+        reader = Reader()
+        await reader.connect(first)
+        await settled(first)
+        bus.reading = False
+        reader.socket(first).join("room")
+        await turns()
+        await reader.drop()
+        connecting = asyncio.ensure_future(reader.connect(other))
+
+        def from_first(item: Any) -> bool:
+            return item[0] is buses[0]
+
+        def later() -> None:
+            inbox = sorted(bus._inbox, key=from_first)
+            bus._inbox.clear()
+            bus._inbox.extend(inbox)
+
+        await turns()
+        assert await connecting
+        await turns()
+        later()
+        bus.reading = True
+        of_first = next(left for left in keeper.of("/").inherited if left.sender == buses[0].node)
+        await until(lambda: "room" in str(of_first.log.sessions) or not of_first.log.sessions)
+        await until(lambda: not of_first.log.sessions)
+        await reader.drop()
+        assert await reader.connect(keeper)
+
+
+async def test_large_data() -> None:
+    """In as many records as it takes; what none can have costs that session alone, and is said once."""
+    async with copying(max_bus_message=20_000) as (cluster, buses, (first, second, _third)):
+        readers = [Reader() for _ in range(20)]
+        for number, reader in enumerate(readers):
+            await reader.connect(first)
+            reader.socket(first).data["text"] = "x" * (30_000 if number == 5 else 4000)
+        copying_of_first = first._cluster._copying  # type: ignore[union-attr]
+        for _ in range(3):
+            for keeper in copying_of_first._keepers.values():
+                copying_of_first._show_all(keeper)
+            await settled(first)
+        assert counts(first).get("fault.bus_oversized") is None
+        assert counts(first)["fault.data_not_shared"] == 1
+        cluster.kill(buses[0])
+        await turns()
+        assert [await reader.connect(second) for reader in readers] == [number != 5 for number in range(20)]
+
+
+async def test_looking_at_all_lets_others_have_their_turn() -> None:
+    async with copying() as (_cluster, _buses, (first, *_)):
+        for _ in range(1000):
+            joined(first)
+        await settled(first)
+        (keeper,) = first._cluster._copying._keepers.values()  # type: ignore[union-attr]
+        looking = asyncio.ensure_future(keeper._streams["/"].tell_sessions({None}))
+        passed = 0
+        while not looking.done():
+            passed += 1
+            await asyncio.sleep(0)
+        assert passed > 5
+
+
+async def test_a_keeper_that_reads_nothing_costs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duplexio.adapters.copying.MAX_CHANGED", 10)
+    async with copying() as (_cluster, buses, servers):
+        first, *others = servers
+        (keeper,) = keepers(first, others)
+        buses[servers.index(keeper)].reading = False
+        for _ in range(50):
+            joined(first)[0].drop()
+        (of_first,) = first._cluster._copying._keepers.values()  # type: ignore[union-attr]
+        assert sum(map(len, of_first._dirty.values())) <= 10
+        buses[servers.index(keeper)].reading = True
+        await until(lambda: len(copied(keeper)) == 50)
+
+
 async def test_two_keepers_and_both_are_left() -> None:
     async with copying(2) as (cluster, buses, (first, second, third)):
         reader = Reader()

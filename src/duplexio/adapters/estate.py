@@ -41,8 +41,10 @@ __all__ = [
     "too_large",
 ]
 
-#: Sessions in one message: what is in their `data` is to fit in as well.
+#: Sessions in one message, which take a millisecond; fewer where their data is large.
 SESSIONS = 100
+#: Bytes of one beside its rooms and data, about.
+SESSION_BYTES = 150
 #: Logs of closed servers that are kept for one namespace: of a deploy that rolls through a large host. The oldest go.
 MAX_INHERITED = 32
 
@@ -100,24 +102,24 @@ def _records(
     def record(last: bool, told: list[Any], packets: list[Any]) -> Inherit:
         return Inherit(namespace.name, left.epoch, next(place), last, number, forgotten, seen, told, packets)
 
-    packets: list[Any] = []
-    for batch in told_packets([entry for entry in missed if entry.number > forgotten], size, now):
-        if packets:
-            yield record(False, [], packets)
-        packets = batch
+    for packets in told_packets([entry for entry in missed if entry.number > forgotten], size, now):
+        yield record(False, [], packets)
     told: list[Any] = []
+    filled = 0
     for pid, (session, number_had) in sessions.items():
-        if left.sessions.get(pid) is not session:
-            # Its client has come back to another server meanwhile.
-            continue
-        if len(told) >= SESSIONS:
-            yield record(False, told, packets)
-            told, packets = [], []
         try:
-            told.append(told_session(pid, session, number_had, namespace.hub.loop.time()))
+            one, bytes_of_it = told_session(pid, session, number_had, namespace.hub.loop.time(), most)
         except EncodeError as error:
             namespace.hub.reporter.fault("data_not_shared", "session", f"a session cannot be left behind: {error}")
-    yield record(True, told, packets)
+            continue
+        if told and (len(told) >= SESSIONS or filled + bytes_of_it > size):
+            yield record(False, told, [])
+            told, filled = [], 0
+        if left.sessions.get(pid) is session:
+            told.append(one)
+            filled += bytes_of_it
+        # Else its client has come back to another server meanwhile.
+    yield record(True, told, [])
 
 
 def had(log: Log, session: Session, entries: list[Entry]) -> int:
@@ -167,10 +169,17 @@ def told_packets(entries: list[Entry], size: int, now: float) -> Iterator[list[A
         yield packets
 
 
-def told_session(pid: str, session: Session, number_had: int, now: float) -> tuple[Any, ...]:
-    """As it is in records. Raises EncodeError for data or rooms that cannot travel."""
-    rooms, data = cluster_message.plain([list(session.rooms), session.data])
-    return (pid, session.sid, rooms, data, number_had, now - session.left_at, session.came_with)
+def told_session(
+    pid: str, session: Session, number_had: int, now: float, most: int
+) -> tuple[tuple[str, str, list[Room], Any, int, float, str | None], int]:
+    """As it is in records, and how many bytes it takes, about.
+
+    Raises EncodeError for data or rooms that cannot travel, or are more than `most` bytes.
+    """
+    (rooms, data), size = cluster_message.sized([list(session.rooms), session.data])
+    if size > most:
+        raise EncodeError(f"rooms and data of {size} bytes; a session may have {most}, half of max_bus_message")
+    return (pid, session.sid, rooms, data, number_had, now - session.left_at, session.came_with), size + SESSION_BYTES
 
 
 def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:

@@ -38,8 +38,10 @@ __all__ = [
     "Taken",
     "decode",
     "encode",
+    "likeness",
     "plain",
     "read_session",
+    "sized",
 ]
 
 #: The format's; another is refused, so that two versions of this library do not misread each other.
@@ -319,12 +321,27 @@ def plain(value: Any) -> Any:
     So that a value means the same whether a server or a client gets it: a date is a text, keys are texts. Raises
     EncodeError where it could not travel.
     """
+    return sized(value)[0]
+
+
+def sized(value: Any) -> tuple[Any, int]:
+    """The same, and how many bytes of a message it takes."""
     try:
         copy = msgspec.to_builtins(
             value, builtin_types=(bytes, bytearray, memoryview), str_keys=True, enc_hook=_unknown
         )
         # A text with half a character is refused here, where one value is left out for it, and not the whole record.
-        _encoder.encode(copy)
-        return copy
+        return copy, len(_encoder.encode(copy))
+    except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
+        raise EncodeError(f"cannot be sent to other servers: {error}") from error
+
+
+def likeness(value: Any) -> int:
+    """What tells whether a value has changed, within this process; in a tenth of the time of `plain`.
+
+    Raises EncodeError where it could not travel; not for all that `plain` refuses.
+    """
+    try:
+        return hash(_encoder.encode(value))
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         raise EncodeError(f"cannot be sent to other servers: {error}") from error
