@@ -412,6 +412,51 @@ async def test_a_keeper_that_reads_nothing_costs_no_memory(monkeypatch: pytest.M
         await until(lambda: len(copied(keeper)) == 50)
 
 
+@pytest.mark.parametrize("to_the_keeper", [False, True])
+async def test_one_that_stood_still_has_its_session_no_more(to_the_keeper: bool) -> None:
+    """It was taken for lost, and its client has gone on elsewhere: with what it had, nobody may go on again."""
+    async with copying() as (_cluster, buses, servers):
+        first, *others = servers
+        (keeper,) = keepers(first, others)
+        other = next(io for io in others if (io is keeper) == to_the_keeper)
+        reader = Reader()
+        await reader.connect(first)
+        await settled(first)
+        buses[0].reading = False
+        for io in others:
+            io._cluster.bus_node_lost(buses[0].node, "not heard of")  # type: ignore[union-attr]
+        assert await reader.connect(other)
+        other.to(reader.sid).emit("e", 1)
+        await turns()
+        # Lost with the connection.
+        reader.client.take()
+        buses[0].reading = True
+        await turns()
+        assert await reader.connect(first)
+        assert reader.events == [["e", 1]]
+        assert [len(io.sockets.sockets) for io in servers] == [1, 0, 0]
+
+
+async def test_the_session_itself_is_better_than_its_copy() -> None:
+    """One alone has taken its server for lost, and answers first."""
+    async with copying() as (_cluster, buses, servers):
+        first, *others = servers
+        (keeper,) = keepers(first, others)
+        other = next(io for io in others if io is not keeper)
+        reader = Reader()
+        await reader.connect(first)
+        await settled(first)
+        first._cluster._copying.stop()  # type: ignore[union-attr]
+        keeper._cluster.bus_node_lost(buses[0].node, "not heard of")  # type: ignore[union-attr]
+        first.local.emit("e", 1)
+        buses[0].reading = False
+        connecting = asyncio.ensure_future(reader.connect(other))
+        await turns()
+        buses[0].reading = True
+        assert await connecting
+        assert reader.events == [["e", 1]]
+
+
 async def test_two_keepers_and_both_are_left() -> None:
     async with copying(2) as (cluster, buses, (first, second, third)):
         reader = Reader()

@@ -37,13 +37,19 @@ def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mappi
     if stale is not None:
         # The client noticed the break before this server did: who has the secret is the one who left.
         stale.conn.end("transport close", "the client came back to another server")
-    return _give(namespace, namespace.log, pid, offset, seen, None) or give_inherited(namespace, pid, offset, seen)
+    own = _give(namespace, namespace.log, pid, offset, seen, None)
+    return own or give_inherited(namespace, pid, offset, seen) or give_inherited(namespace, pid, offset, seen, True)
 
 
-def give_inherited(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
-    """The same of a session that a server which has closed left to this one, with what has come since."""
+def give_inherited(
+    namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int], copied: bool = False
+) -> list[Any]:
+    """The same of a session that a server which has closed left to this one, with what has come since.
+
+    `copied`: of those of which it had a copy, when their server was lost.
+    """
     for left in namespace.inherited:
-        if left.alive:
+        if left.alive or left.copied is not copied:
             continue
         if given := _give(namespace, left.log, pid, offset, left.seen_with(seen), left):
             forget_inherited(namespace, pid)
@@ -73,7 +79,9 @@ def _give(
     session = restored.session
     try:
         rooms, data = cluster_message.plain([list(session.rooms), session.data])
-        first = MovedSession(session.sid, rooms, data, dict(seen), now - session.left_at)
+        first = MovedSession(
+            session.sid, rooms, data, dict(seen), now - session.left_at, left is not None and left.copied
+        )
         missed = [_carried(namespace, log, entry, now) for entry in log.missed_entries(restored.after, session.rooms)]
         if left is not None and own is not None:
             # Here, and not by whoever takes it: that one may have started after it came.
@@ -146,13 +154,18 @@ def _falling(events: list[CarriedEvent]) -> list[CarriedEvent]:
 
 
 class SessionSearch:
-    """The answers of all servers to the question for a session: one of them has it, and the others say so."""
+    """The answers of all servers to the question for a session: one of them has it, and the others say so.
 
-    __slots__ = ("_asked", "_counts", "_done", "_found")
+    One may have a copy of it, too, where it has taken the one that has it for lost, and was wrong: that waits for what
+    the others say.
+    """
+
+    __slots__ = ("_asked", "_copy", "_counts", "_done", "_found")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, nodes: Iterable[str]) -> None:
         self._asked = set(nodes)
         self._found: dict[str, list[Any]] = {}
+        self._copy: list[Any] = []
         self._counts: dict[str, int] = {}
         self._done: asyncio.Future[list[Any]] = loop.create_future()
         self._check()
@@ -166,7 +179,12 @@ class SessionSearch:
             return
         found = self._found.setdefault(node, [])
         found += values
-        if len(found) >= self._counts.get(node, len(found) + 1) and not self._done.done():
+        if len(found) < self._counts.get(node, len(found) + 1) or self._done.done():
+            return
+        if isinstance(found[0], dict) and found[0].get("copied"):
+            self._copy = found
+            self.gave_up(node)
+        else:
             self._done.set_result(found)
 
     def gave_up(self, node: str) -> None:
@@ -176,14 +194,14 @@ class SessionSearch:
 
     def _check(self) -> None:
         if not self._asked and not self._done.done():
-            self._done.set_result([])
+            self._done.set_result(self._copy)
 
     async def wait(self, timeout: float) -> list[Any]:
-        """All that the server which has it told; nothing where none has it, or none tells within `timeout` seconds."""
+        """All that the server which has it told, or had a copy; nothing where none tells within `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 return await self._done
         except TimeoutError:
-            return []
+            return self._copy
         finally:
             self._done.cancel()

@@ -192,6 +192,7 @@ class MovedSession(msgspec.Struct, frozen=True):
     Attributes:
         seen: how many events of each server are in it at the most, with what it missed.
         away: for how many seconds its client has been.
+        copied: whether it comes from a copy, of a server that was lost: whoever has the session itself knows better.
     """
 
     sid: str
@@ -199,6 +200,7 @@ class MovedSession(msgspec.Struct, frozen=True):
     data: Any
     seen: dict[str, Count]
     away: float = 0.0
+    copied: bool = False
 
 
 class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
