@@ -457,6 +457,33 @@ async def test_the_session_itself_is_better_than_its_copy() -> None:
         assert reader.events == [["e", 1]]
 
 
+async def test_one_that_starts_again_has_nobodys_session() -> None:
+    """It has left them, and what was said meanwhile is not in its log."""
+    cluster = MemoryCluster()
+    options: dict[str, Any] = {"connection_state_recovery": True, "recovery_copies": 1}
+    again = Server(handle_signals=False, drain_seconds=0.0, adapter=cluster.bus(), **options)
+    async with serving(adapter=cluster.bus(), **options) as other:
+        reader, of_other = Reader(), Reader()
+        async with again.lifespan(None):
+            await turns()
+            await of_other.connect(other)
+            await reader.connect(again)
+            again.emit("e", 0)
+            await settled(other, again)
+            reader.read()
+        assert not again.of("/").inherited
+        other.emit("e", 1)
+        await turns()
+        listening = await again.listen()
+        try:
+            await settled(other, again)
+            assert await reader.connect(again)
+            assert reader.events == [["e", 0], ["e", 1]]
+            assert [left.alive for left in again.of("/").inherited] == [True]
+        finally:
+            await listening.close()
+
+
 async def test_two_keepers_and_both_are_left() -> None:
     async with copying(2) as (cluster, buses, (first, second, third)):
         reader = Reader()

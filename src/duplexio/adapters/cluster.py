@@ -14,7 +14,7 @@ from duplexio.adapters.answers import Answers
 from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.adapters.cluster_adapter import ClusterAdapter
 from duplexio.adapters.copying import Copying
-from duplexio.adapters.estate import drop_copies, inherit, inherit_copies
+from duplexio.adapters.estate import drop_copies, forget_sessions, inherit, inherit_copies
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.leaving import Leaving
 from duplexio.adapters.nodes import Nodes
@@ -164,6 +164,9 @@ class Cluster:
         self._changed_at = self._loop.time()
         self._is_closing = False
         self._has_met = False
+        for namespace in hub.namespaces.values():
+            # Of a time before: another server has them, or others have said what is not in this log.
+            forget_sessions(namespace)
         self.seen.setdefault(self.bus.node, 0)
         self._copying.start(hub)
         self.publish(Hello())
@@ -412,9 +415,13 @@ class Cluster:
         self._closing_nodes.discard(node)
         self._leaving.goes(node)
         self._copying.choose()
-        for namespace in self._hub.namespaces.values():
-            if namespace.log is not None:
-                inherit_copies(namespace, node)
+        if self.is_open:
+            for namespace in self._hub.namespaces.values():
+                if namespace.log is not None:
+                    inherit_copies(namespace, node)
+        else:
+            # It is this one that goes.
+            self._drop_copies(node)
         for answers in list(self._requests.values()):
             answers.gave_up(node)
 

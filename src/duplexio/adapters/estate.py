@@ -32,6 +32,7 @@ __all__ = [
     "SESSIONS",
     "drop_copies",
     "estate_of",
+    "forget_sessions",
     "had",
     "inherit",
     "inherit_copies",
@@ -269,6 +270,13 @@ def inherit_copies(namespace: Namespace, sender: str) -> None:
 def drop_copies(namespace: Namespace, sender: str) -> None:
     """A server closes, and leaves what it has itself; or is there again, or makes a new copy."""
     namespace.inherited[:] = [left for left in namespace.inherited if not (left.copied and left.sender == sender)]
+
+
+def forget_sessions(namespace: Namespace) -> None:
+    """Nobody goes on with what was here up to now."""
+    if namespace.log is not None:
+        namespace.log.sessions.clear()
+    namespace.inherited.clear()
 
 
 def _forget_expired(namespace: Namespace) -> None:
