@@ -79,9 +79,8 @@ def _give(
     session = restored.session
     try:
         rooms, data = cluster_message.plain([list(session.rooms), session.data])
-        first = MovedSession(
-            session.sid, rooms, data, dict(seen), now - session.left_at, left is not None and left.copied
-        )
+        got, copied = {**seen, **_more_of(seen, session.seen or {})}, left is not None and left.copied
+        first = MovedSession(session.sid, rooms, data, got, now - session.left_at, copied)
         missed = [_carried(namespace, log, entry, now) for entry in log.missed_entries(restored.after, session.rooms)]
         if left is not None and own is not None:
             # Here, and not by whoever takes it: that one may have started after it came.
@@ -106,8 +105,12 @@ def take_session(
     moved: MovedSession,
     missed: list[CarriedEvent],
     asked_at: float,
+    seen: Mapping[str, int],
 ) -> None:
-    """Puts it into the log of this server, where whoever restores it finds it; `asked_at`: when it was asked for."""
+    """Puts it into the log of this server, where whoever restores it finds it.
+
+    `asked_at`: when it was asked for; `seen`: how many events this server has got of each.
+    """
     log = namespace.log
     assert log is not None
     now = namespace.hub.loop.time()
@@ -127,7 +130,12 @@ def take_session(
         encoded.check()
         packet = encoded.packet(True, offset=log.next_offset())
         log.store(packet, own, now)
-    log.keep(pid, Session(moved.sid, rooms, moved.data, began, now, offset))
+    log.keep(pid, Session(moved.sid, rooms, moved.data, began, now, offset, seen=_more_of(seen, moved.seen)))
+
+
+def _more_of(seen: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """What the other has seen more."""
+    return {node: number for node, number in other.items() if number > seen.get(node, 0)}
 
 
 def in_order(missed: list[CarriedEvent], unseen: list[CarriedEvent]) -> list[CarriedEvent]:

@@ -43,6 +43,8 @@ class Session:
     came_with: str | None = None
     #: What was sent before has arrived: its answers to pings say so. -inf: none does.
     confirmed_at: float = -inf
+    #: How many events it has of servers of which this one has not got as many, since they were killed meanwhile.
+    seen: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
