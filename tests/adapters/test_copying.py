@@ -223,6 +223,7 @@ async def test_who_was_taken_for_lost_and_is_there() -> None:
         first.emit("e", 1)
         await turns()
         assert not [left for left in keeper.of("/").inherited if left.sender == buses[0].node and not left.alive]
+        assert not [name for name in counts(keeper) if name.startswith("fault")]
         await reader.drop()
         assert await reader.connect(keeper)
         assert reader.events == [["e", 1]]

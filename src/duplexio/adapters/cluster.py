@@ -14,7 +14,7 @@ from duplexio.adapters.answers import Answers
 from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.adapters.cluster_adapter import ClusterAdapter
 from duplexio.adapters.copying import Copying
-from duplexio.adapters.estate import drop_copies, forget_sessions, inherit, inherit_copies
+from duplexio.adapters.estate import begins_in_the_middle, drop_copies, forget_sessions, inherit, inherit_copies
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.leaving import Leaving
 from duplexio.adapters.nodes import Nodes
@@ -518,6 +518,10 @@ class Cluster:
         except LimitExceeded:
             return
         if namespace is None or namespace.log is None:
+            return
+        if begins_in_the_middle(namespace, record, sender):
+            # The namespace is younger than the copy, or its sender was taken for lost.
+            self.publish(Anew(record.namespace), sender)
             return
         try:
             inherit(namespace, record, sender)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SESSIONS",
+    "begins_in_the_middle",
     "drop_copies",
     "estate_of",
     "forget_sessions",
@@ -225,6 +226,11 @@ def _begun(namespace: Namespace, record: Inherit, sender: str) -> InheritedLog |
         if same and not left.complete:
             return left
     return None
+
+
+def begins_in_the_middle(namespace: Namespace, record: Inherit, sender: str) -> bool:
+    """Whether it goes on with a copy of which nothing is here."""
+    return record.copied and record.place > 0 and _begun(namespace, record, sender) is None
 
 
 def _begin(namespace: Namespace, record: Inherit, sender: str, now: float) -> InheritedLog:
