@@ -11,7 +11,6 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from duplexio.adapters.estate import SESSIONS, had, missed_by, told_packets, told_session, too_large
@@ -279,8 +278,8 @@ class Stream:
 
     def _pids(self) -> list[str]:
         """Of all that may be taken up elsewhere, or were told of."""
-        here = self.namespace.by_pid, self._log.sessions, self.namespace.restoring
-        return [*chain(*here), *(pid for pid in self._told if not any(pid in some for some in here))]
+        here = {**self.namespace.by_pid, **self._log.sessions, **self.namespace.restoring}
+        return [*here, *(self._told.keys() - here.keys())]
 
     def _session(self, pid: str) -> Session | None:
         socket = self.namespace.by_pid.get(pid)
