@@ -485,6 +485,28 @@ async def test_one_that_starts_again_has_nobodys_session() -> None:
             await listening.close()
 
 
+async def test_killed_between_two_records() -> None:
+    """What was copied is not told again out of what the keeper has got itself."""
+    async with copying(max_bus_message=4000) as (cluster, buses, servers):
+        first, *others = servers
+        (keeper,) = keepers(first, others)
+        reader = Reader()
+        await reader.connect(first)
+        await settled(first)
+        (of_first,) = [left for left in keeper.of("/").inherited if left.sender == buses[0].node]
+        for number in range(20):
+            random.choice(servers).emit("e", number, "x" * 300)
+        while not of_first.log.entries:
+            await asyncio.sleep(0)
+        cluster.kill(buses[0])
+        assert len(of_first.log.entries) < 20
+        await turns()
+        # What it was sent was lost with the connection.
+        reader.client.take()
+        assert await reader.connect(others[0])
+        assert sorted(event[1] for event in reader.events) == list(range(20))
+
+
 async def test_two_keepers_and_both_are_left() -> None:
     async with copying(2) as (cluster, buses, (first, second, third)):
         reader = Reader()

@@ -297,6 +297,9 @@ class Stream:
         for packets in told_packets(kept, self._record_bytes, self.namespace.hub.loop.time()):
             if waiting:
                 self._number = waiting[-1][0]
+                # Of each server what is in here, and all before it: what is not would be taken for missed, and told.
+                for origin in [packet[4] for packet in waiting if packet[4] is not None]:
+                    self._seen[origin[0]] = max(origin[1], self._seen.get(origin[0], 0))
                 await self._send(waiting)
             waiting = packets
         # Only with the last of them it has all that had come by then.
