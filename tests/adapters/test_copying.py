@@ -507,6 +507,29 @@ async def test_killed_between_two_records() -> None:
         assert sorted(event[1] for event in reader.events) == list(range(20))
 
 
+@pytest.mark.parametrize("closes", [False, True])
+async def test_what_one_that_was_killed_has_told_some_only_is_left_with_the_session(closes: bool) -> None:
+    async with copying() as (cluster, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        buses[1].reading = False
+        third.emit("e", 1)
+        await turns()
+        cluster.kill(buses[2])
+        buses[1].reading = True
+        await settled(first, second)
+        await reader.drop()
+        assert await reader.connect(second)
+        await settled(second)
+        if closes:
+            await second.close()
+        else:
+            cluster.kill(buses[1])
+        await turns()
+        assert await reader.connect(first)
+        assert reader.events == [["e", 1]]
+
+
 async def test_two_keepers_and_both_are_left() -> None:
     async with copying(2) as (cluster, buses, (first, second, third)):
         reader = Reader()

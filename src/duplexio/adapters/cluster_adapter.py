@@ -246,7 +246,8 @@ class ClusterAdapter:
         try:
             session, missed = cluster_message.read_session(found)
             await self._catch_up(session.seen)
-            take_session(namespace, pid, offset, session, missed, asked_at, self._cluster.seen)
+            cluster = self._cluster
+            take_session(namespace, pid, offset, session, missed, asked_at, cluster.seen, cluster.nodes.names)
             # A server that closes just now may have left it to a third one, as well as given it to this one.
             forget_inherited(namespace, pid)
             self._cluster.publish(Taken(namespace.name, pid))

@@ -173,7 +173,7 @@ def told_packets(entries: list[Entry], size: int, now: float) -> Iterator[list[A
 
 def told_session(
     pid: str, session: Session, number_had: int, now: float, most: int
-) -> tuple[tuple[str, str, list[Room], Any, int, float, str | None], int]:
+) -> tuple[tuple[str, str, list[Room], Any, int, float, str | None, Mapping[str, int]], int]:
     """As it is in records, and how many bytes it takes, about.
 
     Raises EncodeError for data or rooms that cannot travel, or are more than `most` bytes.
@@ -181,7 +181,9 @@ def told_session(
     (rooms, data), size = cluster_message.sized([list(session.rooms), session.data])
     if size > most:
         raise EncodeError(f"rooms and data of {size} bytes; a session may have {most}, half of max_bus_message")
-    return (pid, session.sid, rooms, data, number_had, now - session.left_at, session.came_with), size + SESSION_BYTES
+    seen = session.seen or {}
+    told = (pid, session.sid, rooms, data, number_had, now - session.left_at, session.came_with, seen)
+    return told, size + SESSION_BYTES + sum(map(len, seen)) + 10 * len(seen)
 
 
 def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:
@@ -199,10 +201,10 @@ def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:
     for number, age, rooms, except_, origin, text, attachments in record.packets:
         packet: Outgoing = Message(text, tuple(attachments)) if attachments or not text else text
         log.put(Entry(number, now - age, Targets(frozenset(rooms), frozenset(except_)), packet, origin), now)
-    for pid, sid, rooms, data, began, away, came_with in record.sessions:
+    for pid, sid, rooms, data, began, away, came_with, seen in record.sessions:
         # A copy's never expires: its client is there, or its own server counts the time.
         left_at = inf if left.alive else now - away
-        log.keep(pid, Session(sid, frozenset(rooms), data, began, left_at, came_with))
+        log.keep(pid, Session(sid, frozenset(rooms), data, began, left_at, came_with, seen=log.shared(seen)))
     for pid in record.gone:
         log.sessions.pop(pid, None)
     log.went_on(record.number, record.forgotten)

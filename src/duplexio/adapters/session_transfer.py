@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from duplexio.errors import EncodeError, SocketPacketError
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from duplexio.hub.namespace import Namespace
 
 __all__ = ["SessionSearch", "forget_inherited", "give_inherited", "give_session", "in_order", "take_session"]
+
+#: Of how many servers that have gone a session remembers what it has of them: of those of two minutes.
+MAX_GONE = 16
 
 
 def give_session(namespace: Namespace, pid: str, offset: str | None, seen: Mapping[str, int]) -> list[Any]:
@@ -84,7 +87,7 @@ def _give(
         missed = [_carried(namespace, log, entry, now) for entry in log.missed_entries(restored.after, session.rooms)]
         if left is not None and own is not None:
             # Here, and not by whoever takes it: that one may have started after it came.
-            later = left.later_in(own, session.rooms, session.left_at)
+            later = left.later_in(own, session.rooms, session.left_at, session.seen)
             missed = in_order(missed, [_carried(namespace, own, entry, now) for entry in later])
     except (EncodeError, SocketPacketError) as error:
         log.keep(pid, session)
@@ -106,10 +109,11 @@ def take_session(
     missed: list[CarriedEvent],
     asked_at: float,
     seen: Mapping[str, int],
+    names: Collection[str],
 ) -> None:
     """Puts it into the log of this server, where whoever restores it finds it.
 
-    `asked_at`: when it was asked for; `seen`: how many events this server has got of each.
+    `asked_at`: when it was asked for; `seen`: how many events this server has got of each; `names`: who is there.
     """
     log = namespace.log
     assert log is not None
@@ -130,7 +134,10 @@ def take_session(
         encoded.check()
         packet = encoded.packet(True, offset=log.next_offset())
         log.store(packet, own, now)
-    log.keep(pid, Session(moved.sid, rooms, moved.data, began, now, offset, seen=_more_of(seen, moved.seen)))
+    gone = {node: number for node, number in _more_of(seen, moved.seen).items() if node not in names}
+    # The last are the newest.
+    more = log.shared(dict(list(gone.items())[-MAX_GONE:]))
+    log.keep(pid, Session(moved.sid, rooms, moved.data, began, now, offset, seen=more))
 
 
 def _more_of(seen: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -43,7 +43,7 @@ class Session:
     came_with: str | None = None
     #: What was sent before has arrived: its answers to pings say so. -inf: none does.
     confirmed_at: float = -inf
-    #: How many events it has of servers of which this one has not got as many, since they were killed meanwhile.
+    #: How many events it has of servers that have gone, and of which this one has not got as many.
     seen: Mapping[str, int] | None = None
 
 
@@ -83,6 +83,7 @@ class Log:
         "_max_packets",
         "_max_sessions",
         "_number",
+        "_shared_seen",
         "duration",
         "epoch",
         "forgotten",
@@ -105,6 +106,7 @@ class Log:
         self._by_origin: dict[str, deque[Entry]] = {}
         self._bytes = 0
         self._number = 0
+        self._shared_seen: dict[str, int] = {}
         #: The number of the newest packet that is not here any more, and when it was stored.
         self.forgotten = 0
         self._forgotten_at = -inf
@@ -190,6 +192,12 @@ class Log:
             self._forgotten_of[node] = number, entry.at
             if len(self._forgotten_of) > MAX_ORIGINS:
                 del self._forgotten_of[next(iter(self._forgotten_of))]
+
+    def shared(self, seen: dict[str, int]) -> Mapping[str, int] | None:
+        """The same, once for all sessions that came one after the other with the same; None where it is empty."""
+        if seen != self._shared_seen:
+            self._shared_seen = seen
+        return self._shared_seen or None
 
     def knows(self, pid: str) -> bool:
         """Whether a session of this secret is kept."""
@@ -321,9 +329,14 @@ class InheritedLog:
         """How many events of each server are in it, together with what a server has that has seen so many."""
         return {node: max(self.seen.get(node, 0), seen.get(node, 0)) for node in {*self.seen, *seen}}
 
-    def later_in(self, log: Log, rooms: frozenset[Room] | None, left_at: float) -> list[Entry]:
-        """What the log of the server it was left to has got since, for these rooms, or all."""
-        return log.unseen(self.seen, rooms, min(left_at, self.told_at))
+    def later_in(
+        self, log: Log, rooms: frozenset[Room] | None, left_at: float, more: Mapping[str, int] | None = None
+    ) -> list[Entry]:
+        """What the log of the server it was left to has got since, for these rooms, or all.
+
+        `more`: what a session has got that is not in this one.
+        """
+        return log.unseen(self.seen_with(more or {}), rooms, min(left_at, self.told_at))
 
     def lacking_in(self, log: Log, left_at: float) -> bool:
         """Whether some of that has gone already."""

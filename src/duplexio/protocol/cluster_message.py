@@ -213,7 +213,8 @@ class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
         number, forgotten: of the last packet in its log, and of the last one that is not there any more.
         seen: how many events of each server are in it at the most.
         sessions: of each its secret, id, rooms, data, the number of a packet up to which it has missed nothing, seconds
-            since it left, and the offset it came with.
+            since it left, the offset it came with, and how many events it has of servers that have gone, where that is
+            more than its server has got.
         packets: of each its number, age in seconds, rooms, rooms left out, origin, and the text and attachments that
             were stored, offset included; of those that one of the sessions may have missed.
         gone: the secrets of sessions that were told of, and are no more.
@@ -227,7 +228,7 @@ class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
     number: Count
     forgotten: Count
     seen: dict[str, Count]
-    sessions: list[tuple[str, str, list[str], Any, Count, float, str | None]]
+    sessions: list[tuple[str, str, list[str], Any, Count, float, str | None, dict[str, Count]]]
     packets: list[tuple[Count, float, list[str], list[str], tuple[str, Count] | None, bytes, list[bytes]]]
     gone: list[str] = []
     copied: bool = False
