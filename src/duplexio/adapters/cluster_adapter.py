@@ -247,6 +247,9 @@ class ClusterAdapter:
             session, missed = cluster_message.read_session(found)
             await self._catch_up(session.seen)
             cluster = self._cluster
+            if cluster.is_too_young(session.seen):
+                # Neither of the two has it, and the client may have missed it.
+                return
             take_session(namespace, pid, offset, session, missed, asked_at, cluster.seen, cluster.nodes.names)
             # A server that closes just now may have left it to a third one, as well as given it to this one.
             forget_inherited(namespace, pid)
