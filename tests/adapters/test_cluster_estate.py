@@ -204,6 +204,56 @@ async def test_left_by_two_of_whom_one_has_got_more() -> None:
         assert not any(left.log.sessions for left in third._main.inherited)
 
 
+async def test_more_has_come_since_than_is_kept() -> None:
+    """Who comes back begins anew, wherever, and it is not left to a third one either."""
+    for closes_too in False, True:
+        async with three(max_recovery_packets=5) as (_, _buses, (first, second, third)):
+            reader, in_time = Reader(), Reader()
+            for one in reader, in_time:
+                await one.connect(first)
+            first.emit("e", 0)
+            await turns()
+            for one in reader, in_time:
+                one.read()
+            await first.close()
+            for number in range(1, 5):
+                third.emit("e", number)
+            await turns()
+            assert await in_time.connect(third)
+            assert [event[1] for event in in_time.events] == [0, 1, 2, 3, 4]
+            for number in 5, 6:
+                third.emit("e", number)
+            await turns()
+            if closes_too:
+                await second.close()
+            assert not await reader.connect(third)
+            assert reader.events == [["e", 0]]
+
+
+async def test_more_has_come_than_is_kept_where_the_other_one_stands_still() -> None:
+    async with three(max_recovery_packets=5) as (_, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        await reader.drop()
+        buses[0].reading = False
+        for number in range(1, 11):
+            third.emit("e", number)
+        await turns()
+        connecting = asyncio.ensure_future(reader.connect(second))
+        inbox = buses[0]._inbox
+        await until(lambda: len(inbox) >= 11)
+        inbox.rotate(1)
+        question = inbox.popleft()
+        kept = list(inbox)
+        inbox.clear()
+        inbox.append(question)
+        buses[0].reading = True
+        await turns()
+        inbox.extend(kept)
+        assert not await connecting
+        assert reader.events == []
+
+
 async def test_what_comes_to_one_that_closes_is_left_too() -> None:
     """A client has come to it from another server, and is sent on before its session is here."""
     async with three() as (_, buses, (first, second, third)):
@@ -254,6 +304,18 @@ async def test_what_cannot_be_left() -> None:
         assert counts(first)["fault.data_not_shared"] == 1
         assert await good.connect(second)
         assert not await bad.connect(second)
+
+
+async def test_large_data_is_left_in_as_many_records_as_it_takes() -> None:
+    async with three(max_bus_message=20_000) as (_, _buses, (first, second, third)):
+        readers = [Reader() for _ in range(20)]
+        for number, reader in enumerate(readers):
+            await reader.connect(first)
+            reader.socket(first).data["text"] = "x" * (30_000 if number == 5 else 4000)
+        await left_by(first, second, third)
+        assert counts(first).get("fault.bus_oversized") is None
+        assert counts(first)["fault.data_not_shared"] == 1
+        assert [await reader.connect(second) for reader in readers] == [number != 5 for number in range(20)]
 
 
 async def test_nobody_to_leave_it_to_and_nothing_to_leave() -> None:
@@ -373,7 +435,7 @@ async def test_with_a_gap_it_is_worth_nothing() -> None:
     async with serving(connection_state_recovery=True) as io:
         namespace = io._main
         packets: list[Any] = [(number, 0.0, [], [], None, b'42["e","epoch.%d"]' % number, []) for number in (1, 2, 4)]
-        session = ("pid", "sid", ["sid"], None, 0, 0.0, None)
+        session = ("pid", "sid", ["sid"], None, 0, 0.0, None, {})
 
         def leave(place: int, last: bool, sessions: list[Any], packets: list[Any], epoch: str = "epoch") -> None:
             inherit(namespace, Inherit("/", epoch, place, last, 4, 0, {}, sessions, packets), "node")
@@ -397,7 +459,7 @@ async def test_left_anew() -> None:
     async with serving(connection_state_recovery=True) as io:
         namespace = io._main
         packet: Any = (1, 0.0, [], [], None, b'42["e","epoch.1"]', [])
-        session: Any = ("pid", "sid", ["sid"], None, 0, 0.0, None)
+        session: Any = ("pid", "sid", ["sid"], None, 0, 0.0, None, {})
         parts: list[Any] = [(0, False, [], [packet]), (0, False, [], [packet]), (1, True, [session], [])]
         for place, last, sessions, packets in parts:
             inherit(namespace, Inherit("/", "epoch", place, last, 1, 0, {}, sessions, packets), "node")

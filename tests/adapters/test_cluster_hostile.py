@@ -99,7 +99,7 @@ def absurd(drawn: random.Random) -> Record:
     values: list[Any] = [None, {}, [], {"sid": 1}, 2**63, "x"][: drawn.randrange(7)]
     count = abs(number)
     packets: list[Any] = [(count, seconds, rooms, [], ("n", count), text, attachments)]
-    sessions: list[Any] = [("p", "s", rooms, values, count, seconds, None)]
+    sessions: list[Any] = [("p", "s", rooms, values, count, seconds, None, {"n": count})]
     records: list[Record] = [
         Hello(count),
         Beat(count, True),

@@ -189,6 +189,53 @@ async def test_what_only_the_new_server_has_got() -> None:
         assert sorted(reader.events[2:]) == [["e", 2], ["e", 3]]
 
 
+async def test_what_one_that_was_killed_has_told_some_only() -> None:
+    """It is told once, though not every server knows of it that the client moves to."""
+    async with three() as (cluster, buses, (first, second, third)):
+        reader = Reader()
+        await reader.connect(first)
+        buses[1].reading = False
+        third.emit("e", 1)
+        await turns()
+        cluster.kill(buses[2])
+        buses[1].reading = True
+        await turns()
+        for io in second, first, second, first:
+            await reader.drop()
+            assert await reader.connect(io)
+            io.emit("e", len(reader.events) + 1)
+            await turns()
+            reader.read()
+        assert [event[1] for event in reader.events] == [1, 2, 3, 4, 5]
+
+
+async def test_what_is_on_its_way_to_the_old_server_and_older_than_the_new_one() -> None:
+    """Neither of the two has it: who may have missed it begins anew."""
+    async with three() as (cluster, buses, (first, second, third)):
+        reader, other = Reader(), Reader()
+        for one in reader, other:
+            await one.connect(first)
+        buses[0].reading = False
+        third.emit("e", 1)
+        await turns()
+        inbox = buses[0]._inbox
+        on_its_way = list(inbox)
+        inbox.clear()
+        buses[0].reading = True
+        async with serving(adapter=cluster.bus(), connection_state_recovery=True) as young:
+            await turns()
+            await reader.drop()
+            assert not await reader.connect(young)
+            inbox.extend(on_its_way)
+            second.emit("e", 2)
+            await turns()
+            await other.drop()
+            assert await other.connect(young)
+            reader.read()
+        assert [event[1] for event in other.events] == [1, 2]
+        assert [event[1] for event in reader.events] == [2]
+
+
 async def test_what_only_the_old_server_has_got() -> None:
     async with three() as (_, buses, (first, second, third)):
         reader = Reader()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duplexio import ConfigurationError, ConnectRefused, Server, Socket
-from duplexio.hub.recovery import Log, Session
+from duplexio.hub.recovery import Entry, Log, Session
 from duplexio.hub.targets import EVERYBODY, Targets
 from tests.engine.clock import run
 
@@ -222,6 +222,16 @@ def test_a_gap_where_all_has_expired() -> None:
         kept.log.keep(pid, session(left_at=200))
     assert kept.log.restore("a", first, 250) is None
     assert kept.log.restore("b", newest, 250) is not None
+
+
+def test_a_gap_that_was_told_of_stays_one() -> None:
+    """What another server has left lacks some; that older ones expire makes it no smaller."""
+    log = Kept(duration=10).log.another("epoch", 0, 0)
+    for number in 1, 2, 6:
+        log.put(Entry(number, float(number), EVERYBODY, b"42[]", None), 1.0)
+    log.went_on(6, 5)
+    log.keep("pid", session(left_at=6.0))
+    assert log.restore("pid", log.offset(3), 11.5) is None
 
 
 def test_bytes_are_bounded() -> None:

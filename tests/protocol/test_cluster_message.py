@@ -51,7 +51,7 @@ RECORDS: list[Record] = [
     Recover(3, "/", "pid", None),
     Inherit(
         *("/", "e", 2, True, 3, 1, {"n": 1}),
-        sessions=[("p", "s", ["r"], {"a": 1}, 0, 1.5, None)],
+        sessions=[("p", "s", ["r"], {"a": 1}, 0, 1.5, None, {"gone": 3})],
         packets=[(1, 0.5, [], [], ("n", 1), b"42[]", [])],
     ),
     Taken("/", "pid"),
@@ -102,7 +102,7 @@ BELOW_NOTHING: list[Record] = [
     Inherit("/", "e", 0, True, 1, -1, {}, [], []),
     Inherit("/", "e", 0, True, 1, 0, {"n": -1}, [], []),
     Inherit("/", "e", 0, True, 1, 0, {}, [], [(-1, 0.0, [], [], None, b"[]", [])]),
-    Inherit("/", "e", 0, True, 1, 0, {}, [("p", "s", [], None, -1, 0.0, None)], []),
+    Inherit("/", "e", 0, True, 1, 0, {}, [("p", "s", [], None, -1, 0.0, None, {})], []),
 ]
 
 

@@ -14,7 +14,7 @@ from duplexio.adapters.answers import Answers
 from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.adapters.cluster_adapter import ClusterAdapter
 from duplexio.adapters.copying import Copying
-from duplexio.adapters.estate import drop_copies, inherit, inherit_copies
+from duplexio.adapters.estate import begins_in_the_middle, drop_copies, forget_sessions, inherit, inherit_copies
 from duplexio.adapters.fan_in import FanIn
 from duplexio.adapters.leaving import Leaving
 from duplexio.adapters.nodes import Nodes
@@ -124,6 +124,8 @@ class Cluster:
         self._copying = Copying(self, options.recovery_copies)
         #: How many events of each server have come, this one's own included.
         self.seen: dict[str, int] = {}
+        #: How many of them were sent before this server could get them.
+        self._before: dict[str, int] = {}
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             Hello: self._hello,
             Beat: self._beat,
@@ -164,7 +166,12 @@ class Cluster:
         self._changed_at = self._loop.time()
         self._is_closing = False
         self._has_met = False
-        self.seen.setdefault(self.bus.node, 0)
+        for namespace in hub.namespaces.values():
+            # Of a time before: another server has them, or others have said what is not in this log.
+            forget_sessions(namespace)
+        self.seen.clear()
+        self._before.clear()
+        self.seen[self.bus.node] = 0
         self._copying.start(hub)
         self.publish(Hello())
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
@@ -242,8 +249,15 @@ class Cluster:
         names = self.nodes.names
         return any(self.seen.get(node, 0) < number for node, number in seen.items() if node in names)
 
-    def _saw(self, node: str, number: int) -> None:
+    def is_too_young(self, seen: Mapping[str, int]) -> bool:
+        """Whether something has not come to another server that was sent before it could come to this one."""
+        return any(self._before.get(node, 0) > seen.get(node, 0) for node in self.nodes.names)
+
+    def _saw(self, node: str, number: int, before: int) -> None:
+        """`before`: how many of them were sent before this message."""
         seen = self.seen
+        if node not in seen:
+            self._before[node] = before
         if number > seen.get(node, -1):
             seen[node] = number
         if len(seen) > MAX_SEEN:
@@ -251,6 +265,7 @@ class Cluster:
             names = {self.bus.node, *self.nodes.names}
             gone = next((known for known in seen if known not in names), node)
             del seen[gone]
+            self._before.pop(gone, None)
 
     # Sending.
 
@@ -412,21 +427,25 @@ class Cluster:
         self._closing_nodes.discard(node)
         self._leaving.goes(node)
         self._copying.choose()
-        for namespace in self._hub.namespaces.values():
-            if namespace.log is not None:
-                inherit_copies(namespace, node)
+        if self.is_open:
+            for namespace in self._hub.namespaces.values():
+                if namespace.log is not None:
+                    inherit_copies(namespace, node)
+        else:
+            # It is this one that goes.
+            self._drop_copies(node)
         for answers in list(self._requests.values()):
             answers.gave_up(node)
 
     def _hello(self, sender: str, record: Hello) -> None:
-        self._saw(sender, record.number)
+        self._saw(sender, record.number, record.number)
         self.publish(self._beat_now(), sender)
 
     def _beat_now(self) -> Beat:
         return Beat(self.seen.setdefault(self.bus.node, 0), self._is_closing)
 
     def _beat(self, sender: str, record: Beat) -> None:
-        self._saw(sender, record.number)
+        self._saw(sender, record.number, record.number)
         if record.closing and sender not in self._closing_nodes:
             self._closing_nodes.add(sender)
             self._leaving.goes(sender)
@@ -446,7 +465,7 @@ class Cluster:
 
     def _broadcast(self, sender: str, record: Broadcast) -> None:
         # Counted in order, whether or not anybody here gets it.
-        self._saw(sender, record.number)
+        self._saw(sender, record.number, max(0, record.number - 1))
         adapter, targets = self._adapter_of(record.namespace), _targets(record)
         if adapter is None or not adapter.local.has_receivers(targets):
             return
@@ -511,6 +530,10 @@ class Cluster:
         except LimitExceeded:
             return
         if namespace is None or namespace.log is None:
+            return
+        if begins_in_the_middle(namespace, record, sender):
+            # The namespace is younger than the copy, or its sender was taken for lost.
+            self.publish(Anew(record.namespace), sender)
             return
         try:
             inherit(namespace, record, sender)

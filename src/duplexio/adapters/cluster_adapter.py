@@ -246,7 +246,11 @@ class ClusterAdapter:
         try:
             session, missed = cluster_message.read_session(found)
             await self._catch_up(session.seen)
-            take_session(namespace, pid, offset, session, missed, asked_at)
+            cluster = self._cluster
+            if cluster.is_too_young(session.seen):
+                # Neither of the two has it, and the client may have missed it.
+                return
+            take_session(namespace, pid, offset, session, missed, asked_at, cluster.seen, cluster.nodes.names)
             # A server that closes just now may have left it to a third one, as well as given it to this one.
             forget_inherited(namespace, pid)
             self._cluster.publish(Taken(namespace.name, pid))
@@ -255,12 +259,13 @@ class ClusterAdapter:
 
     async def _find_session(self, namespace: Namespace, pid: str, offset: str | None) -> list[Any]:
         found = give_inherited(namespace, pid, offset, self._cluster.seen)
-        if found or self._cluster.alone:
-            return found
-        search = SessionSearch(namespace.hub.loop, self._cluster.nodes.names)
-        with self._cluster.gathering(search) as number:
-            self._cluster.ask(Recover(number, namespace.name, pid, offset), search)
-            return await search.wait(SEARCH_SECONDS)
+        if not found and not self._cluster.alone:
+            search = SessionSearch(namespace.hub.loop, self._cluster.nodes.names)
+            with self._cluster.gathering(search) as number:
+                self._cluster.ask(Recover(number, namespace.name, pid, offset), search)
+                found = await search.wait(SEARCH_SECONDS)
+        # Whoever was taken for lost, and is there, has heard the question as well, and has the session no more.
+        return found or give_inherited(namespace, pid, offset, self._cluster.seen, copied=True)
 
     async def _catch_up(self, seen: Mapping[str, int]) -> None:
         """Waits for what the other server has got of third ones, and has told of: it would be received twice."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from duplexio.adapters.estate import SESSIONS, had, missed_by, told_packets, told_session, too_large
 from duplexio.errors import EncodeError
 from duplexio.hub.recovery import Entry, Session
+from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import Inherit
 from duplexio.types import Room
 
@@ -34,6 +35,10 @@ LOOKING_SECONDS = 1.0
 RECORD_BYTES = 65_536
 #: How long a keeper that could not be sent something is let alone.
 PAUSE_SECONDS = 1.0
+#: Of so many sessions it is remembered that they have changed while a keeper reads nothing; of more, all are looked at.
+MAX_CHANGED = 10_000
+#: What was told of a session that cannot be told, and of one that has gone to another server.
+UNTELLABLE, MOVED = (frozenset[Room](), 0, 0), (frozenset[Room](), 1, 0)
 
 
 class Copying:
@@ -132,7 +137,11 @@ class Keeper:
 
     def changed(self, namespace: Namespace, pid: str | None) -> None:
         """Something was stored there, and the session of this secret may be another now; None: any."""
-        self._dirty[namespace].add(pid)
+        pids = self._dirty[namespace]
+        if len(pids) >= MAX_CHANGED:
+            pids.clear()
+            pid = None
+        pids.add(pid)
         self._woken.set()
 
     def moved(self, namespace: Namespace, pid: str) -> None:
@@ -192,68 +201,92 @@ class Stream:
         #: Of the newest packet that it does not get, since no message can have it.
         self._forgotten = self._log.forgotten
         self._seen = dict(cluster.seen)
-        #: Of each session the rooms, the data, and the number of a packet up to which its client has all.
-        self._told: dict[str, tuple[frozenset[Room], Any, int]] = {}
+        #: Of each session the rooms, a likeness of the data, and the number of a packet up to which its client has all.
+        self._told: dict[str, tuple[frozenset[Room], int, int]] = {}
+        self._record_bytes = min(RECORD_BYTES, cluster.max_message // 4)
 
     async def begin(self) -> None:
         """What those who are here, or may come back, could miss."""
-        entries = self._log.entries
-        sessions = [(session, had(self._log, session, entries)) for session in self._sessions().values()]
-        await self._send_packets(missed_by(sessions, entries), self._log.number)
+        number, entries = self._log.number, self._log.entries
+        sessions: list[tuple[Session, int]] = []
+        for count, pid in enumerate(self._pids(), 1):
+            if count % SESSIONS == 0:
+                await asyncio.sleep(0)
+            # Who comes meanwhile can have missed nothing of it.
+            if (session := self._session(pid)) is not None:
+                sessions.append((session, had(self._log, session, entries)))
+        await self._send_packets(missed_by(sessions, entries), number)
 
     async def go_on(self) -> None:
         """What was stored since."""
-        while missed := self._log.after(self._number):
-            await self._send_packets(missed, missed[-1].number)
+        while self._log.number > self._number:
+            if self._log.forgotten > self._number:
+                # Some have gone before they were copied.
+                self._forgotten = max(self._forgotten, self._log.forgotten)
+            await self._send_packets(self._log.after(self._number), self._log.number)
 
     async def tell_sessions(self, pids: set[str | None]) -> None:
         """Those of these secrets, or all."""
         everybody = None in pids
-        sessions: Mapping[str, Session | None]
-        sessions = self._sessions() if everybody else {pid: self._session(pid) for pid in pids if pid}
         entries = self._log.entries if everybody else []
         told: list[Any] = []
-        gone = [pid for pid in self._told if everybody and pid not in sessions]
-        for pid, session in sessions.items():
-            if session is None:
-                gone += [pid] if pid in self._told else []
-                continue
-            before = self._told.get(pid)
-            number = had(self._log, session, entries) if everybody else before[2] if before else session.began
-            try:
-                record = told_session(pid, session, number, self.namespace.hub.loop.time())
-            except EncodeError as error:
-                text = f"a session cannot be copied: {error}"
-                self.namespace.hub.reporter.fault("data_not_shared", "session", text)
-                gone += [pid] if before else []
-                continue
-            state = (session.rooms, record[3], number)
-            if state != before:
-                self._told[pid] = state
+        gone: list[str] = []
+        filled = 0
+        for count, pid in enumerate(self._pids() if everybody else [pid for pid in pids if pid], 1):
+            if count % SESSIONS == 0 or filled >= self._record_bytes:
+                if told or gone:
+                    await self._send([], told, gone)
+                    told, gone, filled = [], [], 0
+                # Looking at all takes longer than anybody is to wait.
+                await asyncio.sleep(0)
+            record, size = self._news_of(pid, everybody, entries)
+            if record is not None:
                 told.append(record)
-            if len(told) >= SESSIONS:
-                await self._send([], told)
-                told = []
-        for pid in gone:
-            self._told.pop(pid, None)
+                filled += size
+            elif size < 0:
+                gone.append(pid)
         if told or gone or everybody:
             await self._send([], told, gone)
 
-    def moved(self, pid: str) -> None:
-        """It does not have this session any more, and is told of it again where it comes back."""
-        self._told.pop(pid, None)
+    def _news_of(self, pid: str, confirmed: bool, entries: list[Entry]) -> tuple[Any, int]:
+        """How it is to be told and its size, where that is new; -1: that it is gone. `confirmed`: whether to ask."""
+        before = self._told.get(pid)
+        session = self._session(pid)
+        if session is None:
+            self._told.pop(pid, None)
+            return None, -1 if before else 0
+        number = had(self._log, session, entries) if confirmed else session.began
+        number = max(number, before[2] if before else 0)
+        try:
+            state = session.rooms, cluster_message.likeness(session.data), number
+            if state == before:
+                return None, 0
+            told = told_session(pid, session, number, self.namespace.hub.loop.time(), self._cluster.max_message // 2)
+            self._told[pid] = state
+            return told
+        except EncodeError as error:
+            if before is not UNTELLABLE:
+                text = f"a session cannot be copied: {error}"
+                self.namespace.hub.reporter.fault("data_not_shared", "session", text)
+            self._told[pid] = UNTELLABLE
+            return None, -1 if before and before is not UNTELLABLE else 0
 
-    def _sessions(self) -> dict[str, Session]:
-        """All that may be taken up elsewhere."""
-        now = self.namespace.hub.loop.time()
-        here = {pid: socket._session(now) for pid, socket in self.namespace.by_pid.items() if socket.connected}
-        return {**self._log.sessions, **here}
+    def moved(self, pid: str) -> None:
+        """It does not have this session any more, unless it hears of that first: so it is told, here or gone."""
+        if pid in self._told:
+            self._told[pid] = MOVED
+
+    def _pids(self) -> list[str]:
+        """Of all that may be taken up elsewhere, or were told of."""
+        here = {**self.namespace.by_pid, **self._log.sessions, **self.namespace.restoring}
+        return [*here, *(self._told.keys() - here.keys())]
 
     def _session(self, pid: str) -> Session | None:
         socket = self.namespace.by_pid.get(pid)
         if socket is not None and socket.connected:
             return socket._session(self.namespace.hub.loop.time())
-        return self._log.sessions.get(pid)
+        # Who asks a middleware just now has it as one who is away.
+        return self._log.sessions.get(pid) or self.namespace.restoring.get(pid)
 
     async def _send_packets(self, entries: list[Entry], number: int) -> None:
         """`number`: of the last packet that there is, whether or not it is one of these."""
@@ -261,9 +294,12 @@ class Stream:
         self._forgotten = max(self._forgotten, too_large(entries, self._cluster.max_message // 2))
         kept = [entry for entry in entries if entry.number > self._forgotten]
         waiting: list[Any] = []
-        for packets in told_packets(kept, RECORD_BYTES, self.namespace.hub.loop.time()):
+        for packets in told_packets(kept, self._record_bytes, self.namespace.hub.loop.time()):
             if waiting:
                 self._number = waiting[-1][0]
+                # Of each server what is in here, and all before it: what is not would be taken for missed, and told.
+                for origin in [packet[4] for packet in waiting if packet[4] is not None]:
+                    self._seen[origin[0]] = max(origin[1], self._seen.get(origin[0], 0))
                 await self._send(waiting)
             waiting = packets
         # Only with the last of them it has all that had come by then.

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SESSIONS",
+    "begins_in_the_middle",
     "drop_copies",
     "estate_of",
+    "forget_sessions",
     "had",
     "inherit",
     "inherit_copies",
@@ -41,8 +43,10 @@ __all__ = [
     "too_large",
 ]
 
-#: Sessions in one message: what is in their `data` is to fit in as well.
+#: Sessions in one message, which take a millisecond; fewer where their data is large.
 SESSIONS = 100
+#: Bytes of one beside its rooms and data, about.
+SESSION_BYTES = 150
 #: Logs of closed servers that are kept for one namespace: of a deploy that rolls through a large host. The oldest go.
 MAX_INHERITED = 32
 
@@ -61,8 +65,12 @@ def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int, most: in
         yield from _records(namespace, own, own.entries, own.number, dict(seen), size, most)
     for left in list(namespace.inherited):
         if left.log.sessions and not left.alive:
+            since = min(session.left_at for session in left.log.sessions.values())
+            if left.lacking_in(own, since):
+                # More has come since than is kept.
+                continue
             try:
-                later = _later(namespace, left)
+                later = _later(namespace, left, since)
             except (EncodeError, SocketPacketError) as error:
                 namespace.hub.reporter.fault("data_not_shared", "session", f"an event cannot be left behind: {error}")
                 # With a gap, nobody who missed it can be told that this is all.
@@ -72,11 +80,10 @@ def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int, most: in
             yield from _records(namespace, left.log, entries, number, left.seen_with(seen), size, most)
 
 
-def _later(namespace: Namespace, left: InheritedLog) -> list[Entry]:
+def _later(namespace: Namespace, left: InheritedLog, since: float) -> list[Entry]:
     """What has come since, as if it were in that log: the next heir may have come after it."""
     own = namespace.log
     assert own is not None
-    since = min(session.left_at for session in left.log.sessions.values())
     later = []
     for number, entry in enumerate(left.later_in(own, None, since), left.log.number + 1):
         encoded = EncodedEvent.of_stored(namespace, entry.packet, own.offset_of(entry))
@@ -97,24 +104,24 @@ def _records(
     def record(last: bool, told: list[Any], packets: list[Any]) -> Inherit:
         return Inherit(namespace.name, left.epoch, next(place), last, number, forgotten, seen, told, packets)
 
-    packets: list[Any] = []
-    for batch in told_packets([entry for entry in missed if entry.number > forgotten], size, now):
-        if packets:
-            yield record(False, [], packets)
-        packets = batch
+    for packets in told_packets([entry for entry in missed if entry.number > forgotten], size, now):
+        yield record(False, [], packets)
     told: list[Any] = []
+    filled = 0
     for pid, (session, number_had) in sessions.items():
-        if left.sessions.get(pid) is not session:
-            # Its client has come back to another server meanwhile.
-            continue
-        if len(told) >= SESSIONS:
-            yield record(False, told, packets)
-            told, packets = [], []
         try:
-            told.append(told_session(pid, session, number_had, namespace.hub.loop.time()))
+            one, bytes_of_it = told_session(pid, session, number_had, namespace.hub.loop.time(), most)
         except EncodeError as error:
             namespace.hub.reporter.fault("data_not_shared", "session", f"a session cannot be left behind: {error}")
-    yield record(True, told, packets)
+            continue
+        if told and (len(told) >= SESSIONS or filled + bytes_of_it > size):
+            yield record(False, told, [])
+            told, filled = [], 0
+        if left.sessions.get(pid) is session:
+            told.append(one)
+            filled += bytes_of_it
+        # Else its client has come back to another server meanwhile.
+    yield record(True, told, [])
 
 
 def had(log: Log, session: Session, entries: list[Entry]) -> int:
@@ -164,10 +171,19 @@ def told_packets(entries: list[Entry], size: int, now: float) -> Iterator[list[A
         yield packets
 
 
-def told_session(pid: str, session: Session, number_had: int, now: float) -> tuple[Any, ...]:
-    """As it is in records. Raises EncodeError for data or rooms that cannot travel."""
-    rooms, data = cluster_message.plain([list(session.rooms), session.data])
-    return (pid, session.sid, rooms, data, number_had, now - session.left_at, session.came_with)
+def told_session(
+    pid: str, session: Session, number_had: int, now: float, most: int
+) -> tuple[tuple[str, str, list[Room], Any, int, float, str | None, Mapping[str, int]], int]:
+    """As it is in records, and how many bytes it takes, about.
+
+    Raises EncodeError for data or rooms that cannot travel, or are more than `most` bytes.
+    """
+    (rooms, data), size = cluster_message.sized([list(session.rooms), session.data])
+    if size > most:
+        raise EncodeError(f"rooms and data of {size} bytes; a session may have {most}, half of max_bus_message")
+    seen = session.seen or {}
+    told = (pid, session.sid, rooms, data, number_had, now - session.left_at, session.came_with, seen)
+    return told, size + SESSION_BYTES + sum(map(len, seen)) + 10 * len(seen)
 
 
 def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:
@@ -185,14 +201,17 @@ def inherit(namespace: Namespace, record: Inherit, sender: str) -> None:
     for number, age, rooms, except_, origin, text, attachments in record.packets:
         packet: Outgoing = Message(text, tuple(attachments)) if attachments or not text else text
         log.put(Entry(number, now - age, Targets(frozenset(rooms), frozenset(except_)), packet, origin), now)
-    for pid, sid, rooms, data, began, away, came_with in record.sessions:
+    for pid, sid, rooms, data, began, away, came_with, seen in record.sessions:
         # A copy's never expires: its client is there, or its own server counts the time.
         left_at = inf if left.alive else now - away
-        log.keep(pid, Session(sid, frozenset(rooms), data, began, left_at, came_with))
+        log.keep(pid, Session(sid, frozenset(rooms), data, began, left_at, came_with, seen=log.shared(seen)))
     for pid in record.gone:
         log.sessions.pop(pid, None)
     log.went_on(record.number, record.forgotten)
     left.seen = record.seen
+    if record.copied:
+        # Not from now: what came just before this record may have got to its sender after it.
+        left.told_at, left.heard_at = left.heard_at, now
     left.records += 1
     left.complete = record.last
     if not left.wanted:
@@ -209,6 +228,11 @@ def _begun(namespace: Namespace, record: Inherit, sender: str) -> InheritedLog |
         if same and not left.complete:
             return left
     return None
+
+
+def begins_in_the_middle(namespace: Namespace, record: Inherit, sender: str) -> bool:
+    """Whether it goes on with a copy of which nothing is here."""
+    return record.copied and record.place > 0 and _begun(namespace, record, sender) is None
 
 
 def _begin(namespace: Namespace, record: Inherit, sender: str, now: float) -> InheritedLog:
@@ -254,6 +278,13 @@ def inherit_copies(namespace: Namespace, sender: str) -> None:
 def drop_copies(namespace: Namespace, sender: str) -> None:
     """A server closes, and leaves what it has itself; or is there again, or makes a new copy."""
     namespace.inherited[:] = [left for left in namespace.inherited if not (left.copied and left.sender == sender)]
+
+
+def forget_sessions(namespace: Namespace) -> None:
+    """Nobody goes on with what was here up to now."""
+    if namespace.log is not None:
+        namespace.log.sessions.clear()
+    namespace.inherited.clear()
 
 
 def _forget_expired(namespace: Namespace) -> None:

@@ -11,7 +11,7 @@ from duplexio.hub.dispatch import Handler, HandlerOptions, Handlers, check_event
 from duplexio.hub.fanout import Adapter, ChildrenAdapter, LocalAdapter
 from duplexio.hub.functions import require_arguments
 from duplexio.hub.operators import BroadcastOperator, Reach, RemoteSocket
-from duplexio.hub.recovery import InheritedLog, Log
+from duplexio.hub.recovery import InheritedLog, Log, Session
 from duplexio.hub.rooms import RoomEvent, RoomTable
 from duplexio.hub.targets import Flags, Targets
 from duplexio.options import Recovery
@@ -223,6 +223,8 @@ class Namespace(Registrations, Broadcasting):
         self.local_sockets: dict[str, Socket] = {}
         #: How many sockets are with the middlewares.
         self.joining = 0
+        #: Of those of them that come back, by their secret id: what they have if they are let in.
+        self.restoring: dict[str, Session] = {}
         self.recovery = recovery
         #: Of sockets that may be recovered, by their secret id.
         self.by_pid: dict[str, Socket] = {}

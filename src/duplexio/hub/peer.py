@@ -204,6 +204,8 @@ class Peer(PacketReader):
                 del self._connecting[name]
             if socket is not None:
                 socket.nsp.joining -= 1
+                if socket.recovered:
+                    socket.nsp.restoring.pop(socket._pid, None)
                 socket._give_back()
                 if self.sockets.get(name) is not socket:
                     socket._close("forced close", "refused")
@@ -234,6 +236,7 @@ class Peer(PacketReader):
             restored = log.restore(pid, auth.get("offset"), self._hub.loop.time())
         socket = Socket(namespace, self, auth, issued, restored)
         if restored is not None:
+            namespace.restoring[restored.pid] = restored.session
             namespace.adapter.rooms.add(socket, restored.session.rooms)
         return socket
 

@@ -24,6 +24,8 @@ __all__ = ["Entry", "InheritedLog", "Log", "Origin", "Restored", "Session"]
 #: By which the servers of a cluster know an event: who has sent it, and how many that one had sent by then.
 Origin = tuple[str, int]
 
+#: Of how many servers it is remembered what of them has gone; see `MAX_SEEN` of a cluster.
+MAX_ORIGINS = 1000
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -41,6 +43,8 @@ class Session:
     came_with: str | None = None
     #: What was sent before has arrived: its answers to pings say so. -inf: none does.
     confirmed_at: float = -inf
+    #: How many events it has of servers that have gone, and of which this one has not got as many.
+    seen: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,12 @@ class Log:
         "_epoch",
         "_evicted",
         "_forgotten_at",
+        "_forgotten_of",
         "_max_bytes",
         "_max_packets",
         "_max_sessions",
         "_number",
+        "_shared_seen",
         "duration",
         "epoch",
         "forgotten",
@@ -100,9 +106,12 @@ class Log:
         self._by_origin: dict[str, deque[Entry]] = {}
         self._bytes = 0
         self._number = 0
+        self._shared_seen: dict[str, int] = {}
         #: The number of the newest packet that is not here any more, and when it was stored.
         self.forgotten = 0
         self._forgotten_at = -inf
+        #: Of each server whose events have gone, the number of the newest of them, and when it was stored.
+        self._forgotten_of: dict[str, tuple[int, float]] = {}
         #: Called behind each packet that was stored.
         self.on_stored: Callable[[], None] | None = None
         #: Those that may come back, by their secret, in the order of their leaving.
@@ -172,12 +181,23 @@ class Log:
     def _forget_oldest(self) -> None:
         entry = self._entries.popleft()
         self._bytes -= len(entry.packet)
-        self.forgotten, self._forgotten_at = entry.number, entry.at
+        # One that another server has left here may lack more than has gone here.
+        self.forgotten, self._forgotten_at = max(self.forgotten, entry.number), entry.at
         if entry.origin is not None:
-            same = self._by_origin[entry.origin[0]]
+            node, number = entry.origin
+            same = self._by_origin[node]
             same.popleft()
             if not same:
-                del self._by_origin[entry.origin[0]]
+                del self._by_origin[node]
+            self._forgotten_of[node] = number, entry.at
+            if len(self._forgotten_of) > MAX_ORIGINS:
+                del self._forgotten_of[next(iter(self._forgotten_of))]
+
+    def shared(self, seen: dict[str, int]) -> Mapping[str, int] | None:
+        """The same, once for all sessions that came one after the other with the same; None where it is empty."""
+        if seen != self._shared_seen:
+            self._shared_seen = seen
+        return self._shared_seen or None
 
     def knows(self, pid: str) -> bool:
         """Whether a session of this secret is kept."""
@@ -251,6 +271,12 @@ class Log:
                     unseen.append(entry)
         return sorted(unseen, key=lambda entry: entry.number)
 
+    def lacks(self, seen: Mapping[str, int], left_at: float) -> bool:
+        """Whether some of what `unseen` is about has gone already, for whichever rooms it was."""
+        return any(
+            number > seen[node] if node in seen else at >= left_at for node, (number, at) in self._forgotten_of.items()
+        )
+
     def offset_of(self, entry: Entry) -> str:
         """The offset its packet ends in."""
         return self.offset(entry.number)
@@ -277,6 +303,8 @@ class InheritedLog:
         until: when nobody can come back for it any more.
         copied: whether it is the copy of a server that did not close.
         alive: whether that server lives: it is nobody's yet.
+        told_at: of a copy, since when it may lack what a server says that had not come by then.
+        heard_at: of a copy, when something of it came last.
         records: in how many pieces it has come so far.
         complete: whether that is all.
     """
@@ -287,6 +315,8 @@ class InheritedLog:
     until: float
     copied: bool = False
     alive: bool = False
+    told_at: float = inf
+    heard_at: float = inf
     records: int = 0
     complete: bool = False
 
@@ -299,6 +329,15 @@ class InheritedLog:
         """How many events of each server are in it, together with what a server has that has seen so many."""
         return {node: max(self.seen.get(node, 0), seen.get(node, 0)) for node in {*self.seen, *seen}}
 
-    def later_in(self, log: Log, rooms: frozenset[Room] | None, left_at: float) -> list[Entry]:
-        """What the log of the server it was left to has got since, for these rooms, or all."""
-        return log.unseen(self.seen, rooms, left_at)
+    def later_in(
+        self, log: Log, rooms: frozenset[Room] | None, left_at: float, more: Mapping[str, int] | None = None
+    ) -> list[Entry]:
+        """What the log of the server it was left to has got since, for these rooms, or all.
+
+        `more`: what a session has got that is not in this one.
+        """
+        return log.unseen(self.seen_with(more or {}), rooms, min(left_at, self.told_at))
+
+    def lacking_in(self, log: Log, left_at: float) -> bool:
+        """Whether some of that has gone already."""
+        return log.lacks(self.seen, min(left_at, self.told_at))

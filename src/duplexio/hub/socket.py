@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 from threading import get_ident
@@ -80,6 +80,7 @@ class Socket(Receiver):
         "_reason",
         "_restored",
         "_rooms",
+        "_seen",
         "_waiters",
         "conn",
         "connected",
@@ -114,12 +115,14 @@ class Socket(Receiver):
         self._began = 0
         self._came_with: str | None = None
         self._opened_at = 0.0
+        self._seen: Mapping[str, int] | None = None
         if restored is not None:
             self.id: str = restored.session.sid
             self.data: Any = restored.session.data
             self._pid = restored.pid
             self._began = restored.session.began
             self._came_with = restored.session.came_with
+            self._seen = restored.session.seen
         else:
             self.data = nsp.hub.options.data()
             if self.conn.protocol == engine_packet3.PROTOCOL:
@@ -546,7 +549,7 @@ class Socket(Receiver):
             # What it had missed, and what was held for it, was sent when it was opened.
             confirmed_at = -inf
         rooms = frozenset(self._rooms)
-        return Session(self.id, rooms, self.data, self._began, left_at, self._came_with, confirmed_at)
+        return Session(self.id, rooms, self.data, self._began, left_at, self._came_with, confirmed_at, self._seen)
 
     def _run_lifecycle(self, event: str, args: list[Any]) -> None:
         handlers = list(self.nsp._lifecycle_handlers(event))

@@ -38,8 +38,10 @@ __all__ = [
     "Taken",
     "decode",
     "encode",
+    "likeness",
     "plain",
     "read_session",
+    "sized",
 ]
 
 #: The format's; another is refused, so that two versions of this library do not misread each other.
@@ -190,6 +192,7 @@ class MovedSession(msgspec.Struct, frozen=True):
     Attributes:
         seen: how many events of each server are in it at the most, with what it missed.
         away: for how many seconds its client has been.
+        copied: whether it comes from a copy, of a server that was lost: whoever has the session itself knows better.
     """
 
     sid: str
@@ -197,6 +200,7 @@ class MovedSession(msgspec.Struct, frozen=True):
     data: Any
     seen: dict[str, Count]
     away: float = 0.0
+    copied: bool = False
 
 
 class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
@@ -209,7 +213,8 @@ class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
         number, forgotten: of the last packet in its log, and of the last one that is not there any more.
         seen: how many events of each server are in it at the most.
         sessions: of each its secret, id, rooms, data, the number of a packet up to which it has missed nothing, seconds
-            since it left, and the offset it came with.
+            since it left, the offset it came with, and how many events it has of servers that have gone, where that is
+            more than its server has got.
         packets: of each its number, age in seconds, rooms, rooms left out, origin, and the text and attachments that
             were stored, offset included; of those that one of the sessions may have missed.
         gone: the secrets of sessions that were told of, and are no more.
@@ -223,7 +228,7 @@ class Inherit(msgspec.Struct, frozen=True, array_like=True, tag=13):
     number: Count
     forgotten: Count
     seen: dict[str, Count]
-    sessions: list[tuple[str, str, list[str], Any, Count, float, str | None]]
+    sessions: list[tuple[str, str, list[str], Any, Count, float, str | None, dict[str, Count]]]
     packets: list[tuple[Count, float, list[str], list[str], tuple[str, Count] | None, bytes, list[bytes]]]
     gone: list[str] = []
     copied: bool = False
@@ -319,12 +324,27 @@ def plain(value: Any) -> Any:
     So that a value means the same whether a server or a client gets it: a date is a text, keys are texts. Raises
     EncodeError where it could not travel.
     """
+    return sized(value)[0]
+
+
+def sized(value: Any) -> tuple[Any, int]:
+    """The same, and how many bytes of a message it takes."""
     try:
         copy = msgspec.to_builtins(
             value, builtin_types=(bytes, bytearray, memoryview), str_keys=True, enc_hook=_unknown
         )
         # A text with half a character is refused here, where one value is left out for it, and not the whole record.
-        _encoder.encode(copy)
-        return copy
+        return copy, len(_encoder.encode(copy))
+    except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
+        raise EncodeError(f"cannot be sent to other servers: {error}") from error
+
+
+def likeness(value: Any) -> int:
+    """What tells whether a value has changed, within this process; in a tenth of the time of `plain`.
+
+    Raises EncodeError where it could not travel; not for all that `plain` refuses.
+    """
+    try:
+        return hash(_encoder.encode(value))
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         raise EncodeError(f"cannot be sent to other servers: {error}") from error
