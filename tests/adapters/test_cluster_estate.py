@@ -435,7 +435,7 @@ async def test_with_a_gap_it_is_worth_nothing() -> None:
     async with serving(connection_state_recovery=True) as io:
         namespace = io._main
         packets: list[Any] = [(number, 0.0, [], [], None, b'42["e","epoch.%d"]' % number, []) for number in (1, 2, 4)]
-        session = ("pid", "sid", ["sid"], None, 0, 0.0, None, {})
+        session: Any = ("pid", "sid", ["sid"], None, 0, 0.0, None, {})
 
         def leave(place: int, last: bool, sessions: list[Any], packets: list[Any], epoch: str = "epoch") -> None:
             inherit(namespace, Inherit("/", epoch, place, last, 4, 0, {}, sessions, packets), "node")

@@ -10,33 +10,27 @@ import contextlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from duplexio.adapters.answers import Answers
 from duplexio.adapters.bus import Bus, BusLimits
 from duplexio.adapters.cluster_adapter import ClusterAdapter
 from duplexio.adapters.copying import Copying
 from duplexio.adapters.estate import begins_in_the_middle, drop_copies, forget_sessions, inherit, inherit_copies
 from duplexio.adapters.fan_in import FanIn
+from duplexio.adapters.hearing import Hearing
 from duplexio.adapters.leaving import Leaving
 from duplexio.adapters.nodes import Nodes
 from duplexio.adapters.session_transfer import forget_inherited, give_session
-from duplexio.errors import ConfigurationError, EncodeError, LimitExceeded, MessageTooLarge, ProtocolError
-from duplexio.hub.encoded_event import EncodedEvent
+from duplexio.errors import ConfigurationError, LimitExceeded, MessageTooLarge, ProtocolError
 from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
-from duplexio.hub.targets import Flags, Targets
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import (
     Anew,
     Ask,
     Beat,
-    Broadcast,
     Bye,
-    Disconnect,
     Fence,
     Fetch,
     Hello,
     Inherit,
-    Join,
-    Leave,
     Record,
     Recover,
     Reply,
@@ -122,6 +116,7 @@ class Cluster:
         self._is_closing = False
         self._leaving = Leaving(self)
         self._copying = Copying(self, options.recovery_copies)
+        self._hearing = Hearing(self)
         #: How many events of each server have come, this one's own included.
         self.seen: dict[str, int] = {}
         #: How many of them were sent before this server could get them.
@@ -130,19 +125,13 @@ class Cluster:
             Hello: self._hello,
             Beat: self._beat,
             Bye: self._bye,
-            Broadcast: self._broadcast,
-            Ask: self._ask,
-            Join: self._join,
-            Leave: self._leave,
-            Disconnect: self._disconnect,
-            Fetch: self._fetch,
-            ServerEvent: self._server_event,
             Reply: self._reply,
             Recover: self._recover,
             Inherit: self._inherit,
             Taken: self._taken,
             Fence: self._fence,
             Anew: self._anew,
+            **self._hearing.handlers,
         }
 
     def adapter(self, namespace: Namespace | ParentNamespace, local: LocalAdapter | ChildrenAdapter) -> ClusterAdapter:
@@ -161,6 +150,7 @@ class Cluster:
                 self.nodes.lost(node, "the event loop was closed")
         self._hub = hub
         self._loop = hub.loop
+        self._hearing.start(hub)
         self.bus.start(self, self._limits, hub.reporter)
         self.is_open = True
         self._changed_at = self._loop.time()
@@ -253,8 +243,8 @@ class Cluster:
         """Whether something has not come to another server that was sent before it could come to this one."""
         return any(self._before.get(node, 0) > seen.get(node, 0) for node in self.nodes.names)
 
-    def _saw(self, node: str, number: int, before: int) -> None:
-        """`before`: how many of them were sent before this message."""
+    def saw(self, node: str, number: int, before: int) -> None:
+        """Of this server's events, so many have come. `before`: how many of them were sent before this message."""
         seen = self.seen
         if node not in seen:
             self._before[node] = before
@@ -307,10 +297,10 @@ class Cluster:
             raise MessageTooLarge(size, self._limits.max_message)
         return message
 
-    def send(self, message: bytes) -> None:
-        """Sends what `encoded` gave to all others."""
+    def send(self, message: bytes, to: str = "") -> None:
+        """Sends an encoded record to all others, or to one."""
         if self.is_open:
-            self.bus.publish(CHANNEL, message)
+            self.bus.publish(CHANNEL, message, to)
 
     @property
     def next_number(self) -> int:
@@ -368,27 +358,6 @@ class Cluster:
             self.publish(Fence(number), node)
             await answers.done()
 
-    def _reply_to(self, node: str, request: int, expected: int, values: list[Any], failed: int) -> None:
-        """Answers, in as many messages as they need."""
-        try:
-            message = cluster_message.encode(Reply(request, expected, values, failed))
-            fits = len(message) <= self._limits.max_message
-        except EncodeError as error:
-            message, fits = b"", False
-            if len(values) < 2:
-                self._hub.reporter.failure("an answer cannot be sent to another server", error)
-        if fits or not values:
-            self.bus.publish(CHANNEL, message, node)
-        elif len(values) == 1:
-            if message:
-                # For its counter, and its line in the log.
-                self.bus.publish(CHANNEL, message, node)
-            self._reply_to(node, request, expected, [], failed + 1)
-        else:
-            half = len(values) // 2
-            self._reply_to(node, request, expected, values[:half], failed)
-            self._reply_to(node, request, -1, values[half:], 0)
-
     def _tick(self) -> None:
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
         self.publish(self._beat_now())
@@ -438,14 +407,14 @@ class Cluster:
             answers.gave_up(node)
 
     def _hello(self, sender: str, record: Hello) -> None:
-        self._saw(sender, record.number, record.number)
+        self.saw(sender, record.number, record.number)
         self.publish(self._beat_now(), sender)
 
     def _beat_now(self) -> Beat:
         return Beat(self.seen.setdefault(self.bus.node, 0), self._is_closing)
 
     def _beat(self, sender: str, record: Beat) -> None:
-        self._saw(sender, record.number, record.number)
+        self.saw(sender, record.number, record.number)
         if record.closing and sender not in self._closing_nodes:
             self._closing_nodes.add(sender)
             self._leaving.goes(sender)
@@ -455,73 +424,10 @@ class Cluster:
         self._drop_copies(sender)
         self.nodes.lost(sender, "it is closing")
 
-    def _adapter_of(self, name: str) -> ClusterAdapter | None:
-        namespace = self._hub.namespaces.get(name) or self._hub.parents.get(name)
-        if namespace is None:
-            return None
-        adapter = namespace.adapter
-        assert isinstance(adapter, ClusterAdapter)
-        return adapter
-
-    def _broadcast(self, sender: str, record: Broadcast) -> None:
-        # Counted in order, whether or not anybody here gets it.
-        self._saw(sender, record.number, max(0, record.number - 1))
-        adapter, targets = self._adapter_of(record.namespace), _targets(record)
-        if adapter is None or not adapter.local.has_receivers(targets):
-            return
-        flags = Flags(volatile=record.volatile, compress=record.compress)
-        adapter.local.deliver(_event(adapter, record), targets, flags, (sender, record.number))
-
-    def _ask(self, sender: str, record: Ask) -> None:
-        request = record.request
-        answers = Answers(
-            self._loop, lambda expected, values, failed: self._reply_to(sender, request, expected, values, failed)
-        )
-        try:
-            adapter, targets = self._adapter_of(record.namespace), _targets(record)
-            if adapter is not None and adapter.local.has_receivers(targets):
-                flags = Flags(volatile=record.volatile, compress=record.compress)
-                # Not a number, or less than nothing, is no time.
-                timeout = record.timeout if record.timeout > 0 else 0.0
-                adapter.local.ask(_event(adapter, record), targets, flags, timeout, answers.one_more)
-        finally:
-            answers.counted()
-
-    def _join(self, sender: str, record: Join) -> None:
-        if (adapter := self._adapter_of(record.namespace)) is not None:
-            adapter.local.sockets_join(_targets(record), Flags(), record.names)
-
-    def _leave(self, sender: str, record: Leave) -> None:
-        if (adapter := self._adapter_of(record.namespace)) is not None:
-            adapter.local.sockets_leave(_targets(record), Flags(), record.names)
-
-    def _disconnect(self, sender: str, record: Disconnect) -> None:
-        if (adapter := self._adapter_of(record.namespace)) is not None:
-            adapter.local.disconnect_sockets(_targets(record), Flags(), record.close)
-
-    def _fetch(self, sender: str, record: Fetch) -> None:
-        adapter = self._adapter_of(record.namespace)
-        records = [] if adapter is None else adapter.records_for_others(_targets(record))
-        self._reply_to(sender, record.request, len(records), records, 0)
-
-    def _server_event(self, sender: str, record: ServerEvent) -> None:
-        values: list[Any] = []
-        failed = 0
-        listeners = list(self._hub.server_listeners.get(record.event, ()))
-        for listener in listeners:
-            try:
-                values.append(cluster_message.plain(listener(*record.args)))
-            except Exception as error:
-                failed = 1
-                self._hub.reporter.failure("an on_server listener raised", error)
-        if record.request >= 0:
-            # One server, one answer: that of its first listener.
-            self._reply_to(sender, record.request, min(1, len(listeners)), values[:1], 0 if values else failed)
-
     def _recover(self, sender: str, record: Recover) -> None:
         namespace = self._hub.namespaces.get(record.namespace)
         values = [] if namespace is None else give_session(namespace, record.pid, record.offset, self.seen)
-        self._reply_to(sender, record.request, len(values), values, 0)
+        self._hearing.reply_to(sender, record.request, len(values), values, 0)
 
     def _inherit(self, sender: str, record: Inherit) -> None:
         try:
@@ -556,19 +462,9 @@ class Cluster:
             self._copying.moved(namespace, record.pid)
 
     def _fence(self, sender: str, record: Fence) -> None:
-        self._reply_to(sender, record.request, 0, [], 0)
+        self._hearing.reply_to(sender, record.request, 0, [], 0)
 
     def _reply(self, sender: str, record: Reply) -> None:
         answers = self._requests.get(record.request)
         if answers is not None:
             answers.replied(sender, record.expected, record.values, record.failed)
-
-
-def _targets(record: Broadcast | Ask | Join | Leave | Disconnect | Fetch) -> Targets:
-    return Targets(frozenset(record.rooms), frozenset(record.except_))
-
-
-def _event(adapter: ClusterAdapter, record: Broadcast | Ask) -> EncodedEvent:
-    encoded = EncodedEvent(adapter.namespace, record.form, record.text, record.attachments)
-    encoded.check()
-    return encoded
