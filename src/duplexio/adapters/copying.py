@@ -200,7 +200,7 @@ class Stream:
         self._number = 0
         #: Of the newest packet that it does not get, since no message can have it.
         self._forgotten = self._log.forgotten
-        self._seen = dict(cluster.seen)
+        self._seen = self._seen_now()
         #: Of each session the rooms, a likeness of the data, and the number of a packet up to which its client has all.
         self._told: dict[str, tuple[frozenset[Room], int, int]] = {}
         self._record_bytes = min(RECORD_BYTES, cluster.max_message // 4)
@@ -245,7 +245,8 @@ class Stream:
                 filled += size
             elif size < 0:
                 gone.append(pid)
-        if told or gone or everybody:
+        if told or gone or (everybody and self._told):
+            # With nothing in it, too: it says how fresh the copy is.
             await self._send([], told, gone)
 
     def _news_of(self, pid: str, confirmed: bool, entries: list[Entry]) -> tuple[Any, int]:
@@ -288,9 +289,17 @@ class Stream:
         # Who asks a middleware just now has it as one who is away.
         return self._log.sessions.get(pid) or self.namespace.restoring.get(pid)
 
+    def _seen_now(self) -> dict[str, int]:
+        """How many events of each server have come, of those that are there, or of which something is in the log.
+
+        Of others the keeper has nothing that these sessions could have missed; a busy host has had a thousand in a day.
+        """
+        names, seen = {*self._cluster.nodes.names, *self._log.origins}, self._cluster.seen
+        return {node: number for node, number in seen.items() if node in names or node == self._cluster.bus.node}
+
     async def _send_packets(self, entries: list[Entry], number: int) -> None:
         """`number`: of the last packet that there is, whether or not it is one of these."""
-        seen = dict(self._cluster.seen)
+        seen = self._seen_now()
         self._forgotten = max(self._forgotten, too_large(entries, self._cluster.max_message // 2))
         kept = [entry for entry in entries if entry.number > self._forgotten]
         waiting: list[Any] = []

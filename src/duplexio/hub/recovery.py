@@ -124,6 +124,11 @@ class Log:
         return log
 
     @property
+    def origins(self) -> list[str]:
+        """The servers of which something is stored."""
+        return list(self._by_origin)
+
+    @property
     def entries(self) -> list[Entry]:
         """All that is stored, in order."""
         return list(self._entries)
