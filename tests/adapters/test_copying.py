@@ -375,8 +375,7 @@ async def test_large_data() -> None:
             reader.socket(first).data["text"] = "x" * (30_000 if number == 5 else 4000)
         copying_of_first = first._cluster._copying  # type: ignore[union-attr]
         for _ in range(3):
-            for keeper in copying_of_first._keepers.values():
-                copying_of_first._show_all(keeper)
+            copying_of_first._look()
             await settled(first)
         assert counts(first).get("fault.bus_oversized") is None
         assert counts(first)["fault.data_not_shared"] == 1

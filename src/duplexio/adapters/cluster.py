@@ -21,6 +21,7 @@ from duplexio.adapters.nodes import Nodes
 from duplexio.adapters.session_transfer import forget_inherited, give_session
 from duplexio.errors import ConfigurationError, LimitExceeded, MessageTooLarge, ProtocolError
 from duplexio.hub.fanout import ChildrenAdapter, LocalAdapter
+from duplexio.hub.namespace import Namespace
 from duplexio.protocol import cluster_message
 from duplexio.protocol.cluster_message import (
     Anew,
@@ -40,7 +41,7 @@ from duplexio.protocol.cluster_message import (
 
 if TYPE_CHECKING:
     from duplexio.hub.hub import Hub
-    from duplexio.hub.namespace import Namespace, ParentNamespace
+    from duplexio.hub.namespace import ParentNamespace
 
 __all__ = ["Cluster", "ClusterOptions"]
 
@@ -113,6 +114,10 @@ class Cluster:
         self._tasks: set[asyncio.Task[None]] = set()
         #: Servers that have said that they close; whether this one does; and what it does with its sessions then.
         self._closing_nodes: set[str] = set()
+        #: Of each other server, the namespaces whose sessions it can take.
+        self._kept_by: dict[str, frozenset[str]] = {}
+        #: What this one has said of itself to all.
+        self._keeps: list[str] = []
         self._is_closing = False
         self._leaving = Leaving(self)
         self._copying = Copying(self, options.recovery_copies)
@@ -136,6 +141,9 @@ class Cluster:
 
     def adapter(self, namespace: Namespace | ParentNamespace, local: LocalAdapter | ChildrenAdapter) -> ClusterAdapter:
         """What a namespace reaches the sockets of all servers by; `local`: those of this one."""
+        if self.is_open:
+            # When it is made.
+            self._loop.call_soon_threadsafe(self._made, namespace)
         return ClusterAdapter(namespace, local, self)
 
     def start(self, hub: Hub) -> None:
@@ -164,6 +172,7 @@ class Cluster:
         self.seen[self.bus.node] = 0
         self._copying.start(hub)
         self.publish(Hello())
+        self._beat_for_all()
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
 
     async def meet(self) -> None:
@@ -183,7 +192,7 @@ class Cluster:
         """Tells the others that this server is about to close, so that none of them leaves its sessions to it."""
         if self.is_open and not self._is_closing:
             self._is_closing = True
-            self.publish(self._beat_now())
+            self._beat_for_all()
 
     async def close(self) -> None:
         """Says goodbye, and closes the bus. Whoever waits for an answer gets what came. Idempotent."""
@@ -216,12 +225,19 @@ class Cluster:
     @property
     def leaves_sessions(self) -> bool:
         """Whether clients may come back to another server at the end of this one, and have it all."""
-        return bool(self.heirs) and any(namespace.log is not None for namespace in self._hub.namespaces.values())
+        return any(self.heirs_of(namespace) for namespace in self._hub.namespaces.values())
 
     @property
     def heirs(self) -> list[str]:
-        """Servers that sessions can be left to."""
+        """Servers that are not about to close."""
         return [node for node in self.nodes.names if node not in self._closing_nodes]
+
+    def heirs_of(self, namespace: Namespace) -> list[str]:
+        """Those of them that can take this namespace's sessions; nobody, where it has none."""
+        if namespace.log is None:
+            return []
+        names = {namespace.name} if namespace.parent is None else {namespace.name, namespace.parent.name}
+        return [node for node in self.heirs if not names.isdisjoint(self._kept_by.get(node, ()))]
 
     def health(self) -> dict[str, Any]:
         """The state of the bus, and how many other servers are there."""
@@ -360,7 +376,7 @@ class Cluster:
 
     def _tick(self) -> None:
         self._beat_timer = self._loop.call_later(self._interval, self._tick)
-        self.publish(self._beat_now())
+        self._beat_for_all()
         self.nodes.check(self._loop.time())
 
     # Hearing. See `adapters.bus.Receiver`.
@@ -394,6 +410,7 @@ class Cluster:
             self._hub.reporter.note(text, self._quiet)
             self._changed_at = self._loop.time()
         self._closing_nodes.discard(node)
+        self._kept_by.pop(node, None)
         self._leaving.goes(node)
         self._copying.choose()
         if self.is_open:
@@ -411,13 +428,38 @@ class Cluster:
         self.publish(self._beat_now(), sender)
 
     def _beat_now(self) -> Beat:
-        return Beat(self.seen.setdefault(self.bus.node, 0), self._is_closing)
+        return Beat(self.seen.setdefault(self.bus.node, 0), self._is_closing, self._what_is_kept())
+
+    def _beat_for_all(self) -> None:
+        beat = self._beat_now()
+        self._keeps = beat.keeps
+        self.publish(beat)
+
+    def _what_is_kept(self) -> list[str]:
+        """The namespaces with recovery; a parent stands for those that it makes."""
+        hub = self._hub
+        made = [name for name, one in hub.namespaces.items() if one.log is not None and one.parent is None]
+        return made + [name for name, parent in hub.parents.items() if parent.recovery is not None]
+
+    def _made(self, namespace: Namespace | ParentNamespace) -> None:
+        """The others may leave sessions of it here, and keep those that are here."""
+        if not self.is_open:
+            return
+        if namespace.recovery is not None and self._what_is_kept() != self._keeps:
+            self._beat_for_all()
+        if isinstance(namespace, Namespace):
+            self._copying.made(namespace)
 
     def _beat(self, sender: str, record: Beat) -> None:
         self.saw(sender, record.number, record.number)
-        if record.closing and sender not in self._closing_nodes:
+        keeps = frozenset(record.keeps)
+        closes = record.closing and sender not in self._closing_nodes
+        changed = closes or keeps != self._kept_by.get(sender)
+        self._kept_by[sender] = keeps
+        if closes:
             self._closing_nodes.add(sender)
             self._leaving.goes(sender)
+        if changed:
             self._copying.choose()
 
     def _bye(self, sender: str, record: Bye) -> None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from duplexio.adapters.cluster import Cluster
     from duplexio.hub.hub import Hub
     from duplexio.hub.namespace import Namespace
-    from duplexio.hub.socket import Socket
 
 __all__ = ["Copying"]
 
@@ -50,12 +49,15 @@ class Copying:
         self._copies = copies
         self._hub: Hub
         self._keepers: dict[str, Keeper] = {}
+        #: Those of each namespace: not every server can take the sessions of all.
+        self._of: dict[Namespace, list[Keeper]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, hub: Hub) -> None:
         """Binds to the hub's loop."""
         self._hub = hub
         self._keepers.clear()
+        self._of.clear()
         if self._copies:
             # The bus may have told of others before.
             self.choose()
@@ -63,48 +65,57 @@ class Copying:
 
     def _look(self) -> None:
         self._timer = self._hub.loop.call_later(LOOKING_SECONDS, self._look)
-        for keeper in self._keepers.values():
-            self._show_all(keeper)
-
-    def _show_all(self, keeper: Keeper) -> None:
         for namespace in self._hub.namespaces.values():
             if namespace.log is not None:
-                self._listen(namespace)
-                keeper.changed(namespace, None)
+                self._changed(namespace, None)
+
+    def _changed(self, namespace: Namespace, pid: str | None) -> None:
+        for keeper in self._of.get(namespace, ()):
+            keeper.changed(namespace, pid)
 
     def _listen(self, namespace: Namespace) -> None:
         """To what its log stores, and to who comes, goes, joins and leaves."""
         log = namespace.log
-        if log is None or log.on_stored is not None:
-            return
-
-        def stored() -> None:
-            for keeper in self._keepers.values():
-                keeper.changed(namespace, "")
-
-        def changed(socket: Socket) -> None:
-            for keeper in self._keepers.values():
-                keeper.changed(namespace, socket._pid)
-
-        log.on_stored = stored
-        namespace.rooms.on_changed = changed
+        if log is not None and log.on_stored is None:
+            log.on_stored = lambda: self._changed(namespace, "")
+            namespace.rooms.on_changed = lambda socket: self._changed(namespace, socket._pid)
 
     def choose(self) -> None:
-        """Another server has come, has gone, or is about to close."""
+        """Another server has come, has gone, is about to close, or can take other namespaces than before."""
         if not self._copies or not self._cluster.is_open:
             return
-        heirs = self._cluster.heirs
-        for node in self._keepers.keys() - set(heirs):
-            self._keepers.pop(node).stop()
-        free = [node for node in heirs if node not in self._keepers]
-        while free and len(self._keepers) < self._copies:
-            node = free.pop(secrets.randbelow(len(free)))
-            self._keepers[node] = Keeper(self._cluster, self._hub, node)
-            self._show_all(self._keepers[node])
+        for namespace in self._hub.namespaces.values():
+            if namespace.log is not None:
+                self._choose_for(namespace)
+        used = {keeper for keepers in self._of.values() for keeper in keepers}
+        for node, keeper in list(self._keepers.items()):
+            if keeper not in used:
+                keeper.stop()
+                del self._keepers[node]
+
+    def made(self, namespace: Namespace) -> None:
+        """There is a new one."""
+        if self._copies and namespace.log is not None:
+            self._choose_for(namespace)
+
+    def _choose_for(self, namespace: Namespace) -> None:
+        self._listen(namespace)
+        heirs = self._cluster.heirs_of(namespace)
+        keepers = [keeper for keeper in self._of.get(namespace, ()) if keeper.node in heirs]
+        free = [node for node in heirs if all(keeper.node != node for keeper in keepers)]
+        while free and len(keepers) < self._copies:
+            # Rather one that keeps others already: each is written to in every turn of the loop.
+            node = secrets.choice([node for node in free if node in self._keepers] or free)
+            free.remove(node)
+            if node not in self._keepers:
+                self._keepers[node] = Keeper(self._cluster, self._hub, node)
+            keepers.append(self._keepers[node])
+            self._keepers[node].changed(namespace, None)
+        self._of[namespace] = keepers
 
     def moved(self, namespace: Namespace, pid: str) -> None:
         """This session is another server's now, and no keeper has it any more."""
-        for keeper in self._keepers.values():
+        for keeper in self._of.get(namespace, ()):
             keeper.moved(namespace, pid)
 
     def anew(self, node: str, namespace: str) -> None:
@@ -117,6 +128,7 @@ class Copying:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._of.clear()
         while self._keepers:
             self._keepers.popitem()[1].stop()
 
@@ -125,9 +137,9 @@ class Keeper:
     """A server that keeps a copy."""
 
     def __init__(self, cluster: Cluster, hub: Hub, node: str) -> None:
+        self.node = node
         self._cluster = cluster
         self._hub = hub
-        self._node = node
         #: What it has got, by namespace.
         self._streams: dict[str, Stream] = {}
         #: Of each namespace where something has changed, whose sessions are others now; None: anybody's may be.
@@ -177,7 +189,7 @@ class Keeper:
             # It begins when all is looked at, and not with each packet: it may be a keeper that takes none.
             return
         if stream is None or stream.namespace is not namespace:
-            stream = self._streams[namespace.name] = Stream(self._cluster, self._node, namespace)
+            stream = self._streams[namespace.name] = Stream(self._cluster, self.node, namespace)
             await stream.begin()
         await stream.go_on()
         await stream.tell_sessions(pids)

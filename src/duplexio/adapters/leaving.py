@@ -12,6 +12,7 @@ from duplexio.errors import EncodeError
 if TYPE_CHECKING:
     from duplexio.adapters.cluster import Cluster
     from duplexio.hub.hub import Hub
+    from duplexio.hub.namespace import Namespace
 
 __all__ = ["Leaving"]
 
@@ -38,16 +39,23 @@ class Leaving:
         self._patience: asyncio.Timeout | None = None
 
     async def leave(self, hub: Hub) -> None:
-        """Leaves them to one of the others; to the next where that one goes, or does not read. Nothing without any."""
+        """Leaves them to one of the others; to the next where that one goes, or does not read. Nothing without any.
+
+        Those of a namespace that no other server can take are lost.
+        """
         cluster = self._cluster
         deadline = hub.loop.time() + LEAVING_SECONDS
         slow: set[str] = set()
-        while not cluster.alone and (heirs := cluster.heirs):
+        rest = list(hub.namespaces.values())
+        while not cluster.alone and (rest := [namespace for namespace in rest if cluster.heirs_of(namespace)]):
+            heirs = cluster.heirs_of(rest[0])
             quick = [node for node in heirs if node not in slow]
             self.heir = secrets.choice(quick or heirs)
+            taken = [namespace for namespace in rest if self.heir in cluster.heirs_of(namespace)]
+            patience = SLOW_SECONDS if len(quick) > 1 else LEAVING_SECONDS
             try:
                 async with asyncio.timeout_at(deadline) as self._patience:
-                    await self._leave_to(self.heir, hub, deadline, SLOW_SECONDS if len(quick) > 1 else LEAVING_SECONDS)
+                    await self._leave_to(self.heir, hub, taken, deadline, patience)
             except TimeoutError:
                 if hub.loop.time() >= deadline:
                     text = f"not all sessions could be left to another server in {LEAVING_SECONDS:g} s"
@@ -58,14 +66,16 @@ class Leaving:
             finally:
                 self._patience, node, self.heir = None, self.heir, ""
             if node in cluster.heirs:
-                return
-            # It has gone, or is closing, too: what it got is lost with it.
+                rest = [namespace for namespace in rest if namespace not in taken]
+            # Else it has gone, or is closing, too: what it got is lost with it.
 
-    async def _leave_to(self, heir: str, hub: Hub, deadline: float, patience: float) -> None:
+    async def _leave_to(
+        self, heir: str, hub: Hub, namespaces: list[Namespace], deadline: float, patience: float
+    ) -> None:
         cluster = self._cluster
         assert self._patience is not None
         left = False
-        for namespace in list(hub.namespaces.values()):
+        for namespace in namespaces:
             size = min(RECORD_BYTES, cluster.max_message // 4)
             # Beside the largest there is room for as much again, and for its rooms.
             for record in estate_of(namespace, cluster.seen, size, cluster.max_message // 2):

@@ -57,10 +57,16 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A server is there, and has sent so many events to all; `closing`: nothing is to be left to it."""
+    """A server is there, and has sent so many events to all.
+
+    Attributes:
+        closing: whether nothing is to be left to it.
+        keeps: the namespaces, and parents of them, whose sessions it can take: those where it has recovery, too.
+    """
 
     number: Count = 0
     closing: bool = False
+    keeps: list[str] = []
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=3):
