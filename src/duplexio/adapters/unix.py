@@ -336,6 +336,8 @@ class UnixBus:
 
     async def drain(self, to: str = "") -> None:
         """See `Bus.drain`."""
+        # Not at the end of the turn: whoever waits wants it to be there.
+        self._flush()
         waiting = [peer.writer.drained() for node, peer in self._peers.items() if not to or node == to]
         try:
             for future in waiting:
