@@ -40,6 +40,12 @@ __all__ = ["Server"]
 F = TypeVar("F", bound=Function)
 logger = logging.getLogger("duplexio")
 
+_ONE_OF_SEVERAL = (
+    "cluster_id=%r: this process has other servers of that name and path, and this one is number %d of them: it meets "
+    "those of that number in other processes, and nobody else. To meet the first ones, use the first one, or close it "
+    "before this one is made; two that are to be apart have a cluster_id each"
+)
+
 
 class Server(Broadcasting):
     """A Socket.IO server: an ASGI application, and the API of the main namespace.
@@ -77,7 +83,9 @@ class Server(Broadcasting):
         setattr(self, ENDPOINT, self._endpoint)
         setattr(self, hosting.CLOSE, self.close)
         setattr(self, hosting.HEALTH, self.health)
+        #: Begun by a signal; and what every closing has while it lasts.
         self._closing: asyncio.Task[None] | None = None
+        self._closes: asyncio.Lock
         self._signals = hosting.SignalChain(self._told_to_end)
         module: str = sys._getframe(1).f_globals.get("__name__", "")
         self._identity = Identity(self._options.cluster_id, module, self._options.path)
@@ -240,14 +248,28 @@ class Server(Broadcasting):
 
     def _start(self) -> None:
         """Binds to the running loop, at the first request at the latest. A server that was closed stays so."""
-        if getattr(self.engine, "loop", None) is not asyncio.get_running_loop():
+        if not self._is_of_this_loop:
             self._open()
+
+    async def _start_again(self) -> None:
+        """The same, and one that was closed opens again, unless it was the process that was told to end."""
+        if self._is_of_this_loop and self.engine.closing and self._closing is None:
+            # Another task may be at it still.
+            await self.close()
+            self._open()
+        else:
+            self._start()
+
+    @property
+    def _is_of_this_loop(self) -> bool:
+        return getattr(self.engine, "loop", None) is asyncio.get_running_loop()
 
     def _open(self) -> None:
         engine = self.engine
-        anew = getattr(engine, "loop", None) is not asyncio.get_running_loop() or engine.closed
+        anew = not self._is_of_this_loop or engine.closed
         engine.start()
         if anew:
+            self._closes = asyncio.Lock()
             self._join_workers()
         self._hub.start(engine)
         if self._cluster is not None:
@@ -271,9 +293,14 @@ class Server(Broadcasting):
             self._neighbourhood = None
         if self._workers_bus is not None:
             self._workers_bus.abandon()
+        self._identity.claim()
         folder = self._identity.folder()
         if folder is None:
             return
+        if self._identity.named and self._identity.number:
+            # Where a variable names the cluster, an application of several servers is nothing to warn of.
+            level = logging.INFO if self._options.cluster_id is None else logging.WARNING
+            logger.log(level, _ONE_OF_SEVERAL, self._identity.cluster_id, self._identity.number + 1)
         try:
             self._neighbourhood = Neighbourhood(self.engine, folder, self._workers_moved)
         except OSError as error:
@@ -308,24 +335,28 @@ class Server(Broadcasting):
         Polls are answered at once, closings of WebSockets spread so that not all clients come back in one moment, over
         `drain_seconds` at the most. Clients reconnect by themselves. Idempotent.
         """
-        engine = self.engine
-        if getattr(engine, "loop", None) is not asyncio.get_running_loop():
+        if not self._is_of_this_loop:
             return
         if self._closing is not None and self._closing is not asyncio.current_task():
             await asyncio.wait((self._closing,))
             return
         self._begin_closing()
+        async with self._closes:
+            await self._close()
+
+    async def _close(self) -> None:
         if self._cluster is not None:
             self._cluster.begin_closing()
         leaves = self._cluster is not None and self._cluster.leaves_sessions
         try:
-            await engine.close(self._options.drain_seconds, confirm=leaves)
+            await self.engine.close(self._options.drain_seconds, confirm=leaves)
         finally:
             if self._cluster is not None:
                 await self._cluster.close()
             if self._neighbourhood is not None:
                 await self._neighbourhood.leave()
                 self._neighbourhood = None
+            self._identity.release()
         self._hub.threads.close()
         self._signals.restore()
 
@@ -388,7 +419,8 @@ class Server(Broadcasting):
     def lifespan(self, app: Any) -> Any:
         """For an application this server is mounted in: `FastAPI(lifespan=io.lifespan)`.
 
-        It starts the server early, closes it at the end, and enters the `lifespan` option's own context. Given another
+        It starts the server early, also one that was closed before, closes it at the end, and enters the `lifespan`
+        option's own context. Given another
         lifespan instead of an application, it returns one that does both: `FastAPI(lifespan=io.lifespan(mine))`.
         """
         if _is_lifespan(app):
@@ -397,7 +429,7 @@ class Server(Broadcasting):
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Any, inner: Callable[[Any], Any] | None) -> AsyncIterator[Any]:
-        self._start()
+        await self._start_again()
         if self._cluster is not None:
             await self._cluster.meet()
         try:

@@ -6,7 +6,8 @@ import hashlib
 import multiprocessing
 import os
 import sys
-from collections import Counter
+from collections import defaultdict
+from itertools import count
 from pathlib import Path
 
 from duplexio.workers.supervised import supervised
@@ -16,36 +17,59 @@ __all__ = ["CLUSTER_ID", "Identity"]
 #: The variable by which a command tells its processes the cluster's id.
 CLUSTER_ID = "DUPLEXIO_CLUSTER_ID"
 
-_made: Counter[tuple[str, str]] = Counter()
+#: The numbers that servers of this process have, by what they have in common.
+_taken: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
 
 
 class Identity:
-    """Which of an application's servers one is: the n-th that its module has made for its path.
+    """Which of an application's servers one is: the n-th of those that its module has made for its path.
 
-    All workers run the same code, so the n-th of one is the n-th of all.
+    All workers run the same code, so the n-th of one is the n-th of all. A server that has been closed leaves its place
+    to the next one that is made.
+
+    Attributes:
+        cluster_id: the name that the user has given to the cluster; None where there is none.
+        number: how many were there before it.
     """
 
-    __slots__ = ("_place",)
+    __slots__ = ("_claimed", "_kind", "_path", "cluster_id", "number")
 
     def __init__(self, cluster_id: str | None, module: str, path: str) -> None:
-        cluster_id = cluster_id or os.environ.get(CLUSTER_ID) or None
-        kind = f"cluster {cluster_id}" if cluster_id is not None else f"module {module}"
-        number = _made[kind, path]
-        _made[kind, path] += 1
-        self._place = cluster_id is not None, kind, path, number
+        self.cluster_id = cluster_id or os.environ.get(CLUSTER_ID) or None
+        self._kind = f"cluster {self.cluster_id}" if self.named else f"module {module}"
+        self._path = path
+        self.number = -1
+        self._claimed = False
+        self.claim()
 
     @property
     def named(self) -> bool:
         """Whether the user has named the cluster."""
-        return self._place[0]
+        return self.cluster_id is not None
+
+    def claim(self) -> None:
+        """Takes a number, where it has none: the one it had before if that is free, or else the least."""
+        if self._claimed:
+            return
+        taken = _taken[self._kind, self._path]
+        if self.number < 0 or self.number in taken:
+            self.number = next(number for number in count() if number not in taken)
+        taken.add(self.number)
+        self._claimed = True
+
+    def release(self) -> None:
+        """Gives its number back. Idempotent."""
+        if self._claimed:
+            _taken[self._kind, self._path].discard(self.number)
+            self._claimed = False
 
     def folder(self) -> str | None:
         """The name of the folder; None where this process serves alone, as far as can be seen.
 
         Those that have a parent in common belong together, where the parent is one that starts workers.
         """
-        named, *place = self._place
-        if named:
+        place = self._kind, self._path, self.number
+        if self.named:
             return _digest("named", *place)
         if not _has_siblings():
             return None
