@@ -159,6 +159,13 @@ POLLING: dict[str, Row] = {
     "500": (http(500), 500, "the server answered 500", "its log says why"),
     "502": (http(502), 502, "the server answered 502", "cannot reach it"),
     "503": (http(503), 503, "the server answered 503", "overloaded"),
+    "closing": (
+        http(503, b'{"code":3,"message":"Server closing"}'),
+        503,
+        "answered 503 Server closing",
+        "about to close",
+    ),
+    "code 3": (http(400, b'{"code":3,"message":"Bad request"}'), 400, "answered 400 Bad request", "could not read"),
     "code 4": (http(403, b'{"code":4,"message":"no"}'), 403, "the server answered 403 no", "does not let this client"),
     "code 1": (http(400, b'{"code":1,"message":"?"}'), 400, "the server answered 400 ?", "sticky sessions"),
 }
@@ -169,7 +176,10 @@ WEBSOCKET: dict[str, Row] = {
     "half": (http(200, b"0" * 100)[:-50], 200, NO_WEBSOCKET, "lets no WebSocket pass"),
     "redirects": (http(302, b"", "location: ?again"), 302, "the server answered 302", "elsewhere"),
     "garbage": (b"\x00\xff garbage\r\n\r\n", None, "the answer is not HTTP: ", "Another service"),
-    **{name: POLLING[name] for name in ("nothing", "half a head", "401", "403", "404", "407", "500", "502", "503")},
+    **{
+        name: POLLING[name]
+        for name in ("nothing", "half a head", "401", "403", "404", "407", "500", "502", "503", "closing")
+    },
 }
 CASES = [("polling", *each) for each in POLLING.items()] + [("websocket", *each) for each in WEBSOCKET.items()]
 

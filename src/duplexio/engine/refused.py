@@ -139,7 +139,8 @@ def _of_answer(status: int, body: bytes, url: str, transport: str, settings: Cli
     maybe = settings.proxy is not None and settings.proxy.startswith("http") and url.startswith("http:")
     who = "the proxy" if status == 407 else "the server, or the proxy," if maybe and code is None else "the server"
     hint = _BY_STATUS.get(status, "")
-    if code is not None:
+    if code is not None and not (code == BAD_REQUEST and hint):
+        # That code is of whatever has no other; the status says more then.
         hint = _BY_CODE.get(code, "").format(other=7 - settings.eio)
     elif status == 400 and transport == "websocket":
         hint = "Does it offer WebSockets? transports=['polling'] does without"
