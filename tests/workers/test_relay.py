@@ -12,9 +12,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from tests.hosting.processes import assert_quiet
+from tests.hosting.processes import assert_quiet, duplexio_run, free_port, running
 
-from .pairs import COMMANDS, Pair, pair
+from .pairs import COMMANDS, HERE, Pair, pair
 from .raw import Sent, Session, read_response, request_bytes
 
 UNKNOWN = '{"code":1,"message":"Session ID unknown"}'
@@ -222,6 +222,26 @@ def test_the_death_of_the_owner_is_told_at_once() -> None:
         assert (response.status, response.text) == (400, UNKNOWN)
         # And its socket, which is still there, is nobody's.
         assert session.ask(both.other_port).text == UNKNOWN
+
+
+def test_the_log_says_that_the_owner_has_ended() -> None:
+    """And not what those would have to do that do not know of each other."""
+    with pair("io") as both:
+        session = Session(both.owner_port).open()
+        both.owner.kill()
+        assert session.ask(both.other_port).text == UNKNOWN
+        hint = r"no session '\S+' here: it was another process', and that one has ended, or is none of those that"
+        both.other.wait_for(hint)
+        assert "cluster_id" not in both.other.log
+
+
+def test_the_log_of_one_that_knows_of_no_others() -> None:
+    with running(*duplexio_run("applications:io", free_port()), folder=HERE) as process:
+        port = process.wait_listening()
+        session = Session(port).open()
+        session.sid = "x" * 20
+        assert session.ask(port).text == UNKNOWN
+        process.wait_for("find each other's sessions by one cluster_id")
 
 
 @pytest.mark.parametrize("command", ["duplexio", "asyncio"])

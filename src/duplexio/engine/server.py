@@ -48,12 +48,14 @@ Headers = list[tuple[bytes, bytes]]
 F = TypeVar("F", bound=Callable[..., Any])
 EngineEvent = Literal["initial_headers", "headers", "connection_error"]
 
-#: What has become of a session that was this process' own, and of one that was not, as its id tells.
+#: What has become of a session that was this process' own, as its id tells; of one that was not, where this process
+#: knows of no others; and where it does, and its process is not among them.
 OVER = "it has ended"
 ELSEWHERE = (
     "another process has it, or had it and has ended; those that were started apart find each other's sessions by one "
     "cluster_id"
 )
+GONE = "it was another process', and that one has ended, or is none of those that this one finds"
 #: Longer than the shortest time that closings are apart, so that a server with a few clients is out at once.
 CLOSING_INTERVAL = 0.02
 #: How long before its end a client is pinged whose answer is of use: some round trips around the world.
@@ -212,7 +214,8 @@ class EngineServer:
         if connection is None or not connection.still_open():
             # Not all of it: it may be the secret of a session that lives elsewhere.
             named = shown(sid if len(sid) <= 8 else sid[:8] + "…")
-            hint = f"no session {named} here: {OVER if sid.startswith(self.tag) else ELSEWHERE}"
+            fate = OVER if sid.startswith(self.tag) else ELSEWHERE if self.locate is None else GONE
+            hint = f"no session {named} here: {fate}"
             if connection is None and self.locate is not None:
                 neighbour = self.locate(sid)
                 if neighbour is not None:
