@@ -254,11 +254,15 @@ class Server(Broadcasting):
     async def _start_again(self) -> None:
         """The same, and one that was closed opens again, unless it was the process that was told to end."""
         if self._is_of_this_loop and self.engine.closing and self._closing is None:
-            # Another task may be at it still.
-            await self.close()
-            self._open()
+            await self._open_again()
         else:
             self._start()
+
+    async def _open_again(self) -> None:
+        """Opens, behind a closing that another task may be at still."""
+        if self._is_of_this_loop and self.engine.closing:
+            await self.close()
+        self._open()
 
     @property
     def _is_of_this_loop(self) -> bool:
@@ -451,7 +455,7 @@ class Server(Broadcasting):
         Options are uvicorn's, such as `ssl_certfile`. Raises OSError where the address cannot be had. Cancelling the
         task that called it later does not close it: use `async with`, or `.close()`.
         """
-        self._open()
+        await self._open_again()
         return await hosting.listen(self, host, port, self.close, **uvicorn_options)
 
     def run(
@@ -553,7 +557,7 @@ class Wrapped:
 
     async def listen(self, host: str = "127.0.0.1", port: int = 0, **uvicorn_options: Any) -> hosting.Listening:
         """See `Server.listen`."""
-        self._server._open()
+        await self._server._open_again()
         return await hosting.listen(self, host, port, self._server.close, **uvicorn_options)
 
     def run(

@@ -170,6 +170,22 @@ async def test_listening_again_after_the_server_was_closed() -> None:
         await assert_answers(listening.port)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_listening_again_while_the_server_is_being_closed(wrapped: bool) -> None:
+    """Its sessions of before end first."""
+    io = make_server()
+    app = io.wrap(Starlette()) if wrapped else io
+    async with await app.listen() as before, connected(f"127.0.0.1:{before.port}", "websocket") as client:
+        assert await client.ask("echo", 1) == [1]
+        closing = asyncio.create_task(io.close())
+        await asyncio.sleep(0)
+        assert io.engine.closing
+        assert not io.engine.closed
+        async with await app.listen() as again:
+            assert closing.done()
+            await assert_answers(again.port)
+
+
 async def test_a_handler_in_a_thread_after_listening_again() -> None:
     io = make_server()
 
