@@ -170,8 +170,9 @@ async def test_listening_again_after_the_server_was_closed() -> None:
         await assert_answers(listening.port)
 
 
+@pytest.mark.parametrize("lifespan", ["auto", "off"])
 @pytest.mark.parametrize("wrapped", [False, True])
-async def test_listening_again_while_the_server_is_being_closed(wrapped: bool) -> None:
+async def test_listening_again_while_the_server_is_being_closed(wrapped: bool, lifespan: str) -> None:
     """Its sessions of before end first."""
     io = make_server()
     app = io.wrap(Starlette()) if wrapped else io
@@ -181,7 +182,7 @@ async def test_listening_again_while_the_server_is_being_closed(wrapped: bool) -
         await asyncio.sleep(0)
         assert io.engine.closing
         assert not io.engine.closed
-        async with await app.listen() as again:
+        async with await app.listen(lifespan=lifespan) as again:
             assert closing.done()
             await assert_answers(again.port)
 
