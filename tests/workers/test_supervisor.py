@@ -121,14 +121,18 @@ def test_tls_and_another_family(tmp_path: Path) -> None:
         assert_quiet(process)
 
 
-def test_one_that_is_killed_is_replaced() -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_one_that_is_killed_is_replaced(number: signal.Signals) -> None:
     with running(*duplexio_run("applications:io", 0, "--workers", "2"), folder=HERE) as process:
         port = process.wait_listening()
         pids = wait_all(process, 2, port)
         with crowd(f"http://127.0.0.1:{port}", polling=6, upgrade=6) as clients:
             clients.wait_connected()
-            os.kill(pids[0], signal.SIGKILL)
-            process.wait_for(rf"worker {pids[0]} was ended by SIGKILL; another is started")
+            os.kill(pids[0], number)
+            process.wait_for(rf"worker {pids[0]} was ended by {number.name}; another is started")
+            # As C code ends a process that has lost its way: where it was.
+            told = re.search(r"Fatal Python error: Aborted\n(.*\n)+?  File ", process.log)
+            assert bool(told) is (number is signal.SIGABRT)
             assert pids[1] in wait_all(process, 2, port)
             wait_until(lambda: clients.report().connected == 12)
             clients.echo()

@@ -40,6 +40,10 @@ class Supervised:
         self._acceptors: list[Acceptor] = []
         self._pipe = pipe
         self._orphaned = False
+        if not faulthandler.is_enabled():
+            # Where C code ends this process, its log says in which line of Python. No log, no word.
+            with contextlib.suppress(OSError, RuntimeError, ValueError, AttributeError):
+                faulthandler.enable()
         faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True, chain=False)
 
     def listen(
