@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from duplexio.adapters.estate import SESSIONS, had, missed_by, told_packets, told_session, too_large
+from duplexio.adapters.estate import SESSIONS, had, missed_by, sizes, told_packets, told_session, too_large
 from duplexio.errors import EncodeError
 from duplexio.hub.recovery import Entry, Session
 from duplexio.protocol import cluster_message
@@ -30,8 +30,6 @@ __all__ = ["Copying"]
 #: How often it is looked for what nobody tells of: what programs have put into `socket.data`, what clients have
 #: confirmed, which sessions have expired.
 LOOKING_SECONDS = 1.0
-#: How large a record is, about: some hundred events, which take a millisecond or two.
-RECORD_BYTES = 65_536
 #: How long a keeper that could not be sent something is let alone.
 PAUSE_SECONDS = 1.0
 #: Of so many sessions it is remembered that they have changed while a keeper reads nothing; of more, all are looked at.
@@ -215,7 +213,7 @@ class Stream:
         self._seen = self._seen_now()
         #: Of each session the rooms, a likeness of the data, and the number of a packet up to which its client has all.
         self._told: dict[str, tuple[frozenset[Room], int, int]] = {}
-        self._record_bytes = min(RECORD_BYTES, cluster.max_message // 4)
+        self._record_bytes, self._most = sizes(cluster.max_message)
 
     async def begin(self) -> None:
         """What those who are here, or may come back, could miss."""
@@ -274,7 +272,7 @@ class Stream:
             state = session.rooms, cluster_message.likeness(session.data), number
             if state == before:
                 return None, 0
-            told = told_session(pid, session, number, self.namespace.hub.loop.time(), self._cluster.max_message // 2)
+            told = told_session(pid, session, number, self.namespace.hub.loop.time(), self._most)
             self._told[pid] = state
             return told
         except EncodeError as error:
@@ -312,7 +310,7 @@ class Stream:
     async def _send_packets(self, entries: list[Entry], number: int) -> None:
         """`number`: of the last packet that there is, whether or not it is one of these."""
         seen = self._seen_now()
-        self._forgotten = max(self._forgotten, too_large(entries, self._cluster.max_message // 2))
+        self._forgotten = max(self._forgotten, too_large(entries, self._most))
         kept = [entry for entry in entries if entry.number > self._forgotten]
         waiting: list[Any] = []
         for packets in told_packets(kept, self._record_bytes, self.namespace.hub.loop.time()):

@@ -38,17 +38,29 @@ __all__ = [
     "inherit",
     "inherit_copies",
     "missed_by",
+    "sizes",
     "told_packets",
     "told_session",
     "too_large",
 ]
 
+#: How large a record is, about. Some hundred events: between two, a few milliseconds, others have their turn, and
+#: sessions are given to those whose clients are back.
+RECORD_BYTES = 65_536
 #: Sessions in one message, which take a millisecond; fewer where their data is large.
 SESSIONS = 100
 #: Bytes of one beside its rooms and data, about.
 SESSION_BYTES = 150
 #: Logs of closed servers that are kept for one namespace: of a deploy that rolls through a large host. The oldest go.
 MAX_INHERITED = 32
+
+
+def sizes(max_message: int) -> tuple[int, int]:
+    """How many bytes a record has, about, and one packet or session in it at the most.
+
+    Beside the largest there is room for as much again, and for its rooms.
+    """
+    return min(RECORD_BYTES, max_message // 4), max_message // 2
 
 
 def estate_of(namespace: Namespace, seen: Mapping[str, int], size: int, most: int = sys.maxsize) -> Iterator[Inherit]:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-from duplexio.adapters.estate import estate_of
+from duplexio.adapters.estate import estate_of, sizes
 from duplexio.errors import EncodeError
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ LEAVING_SECONDS = 5.0
 #: How long one of several may take for a record: it would be read in some milliseconds, and there is time to try
 #: others.
 SLOW_SECONDS = 1.0
-#: How large a record is, about. Some hundred events: between two, a few milliseconds, sessions are given to those whose
-#: clients are back.
-RECORD_BYTES = 65_536
 
 
 class Leaving:
@@ -75,10 +72,9 @@ class Leaving:
         cluster = self._cluster
         assert self._patience is not None
         left = False
+        size, most = sizes(cluster.max_message)
         for namespace in namespaces:
-            size = min(RECORD_BYTES, cluster.max_message // 4)
-            # Beside the largest there is room for as much again, and for its rooms.
-            for record in estate_of(namespace, cluster.seen, size, cluster.max_message // 2):
+            for record in estate_of(namespace, cluster.seen, size, most):
                 if heir not in cluster.heirs:
                     return
                 try:
