@@ -445,10 +445,13 @@ class Cluster:
         """The others may leave sessions of it here, and keep those that are here."""
         if not self.is_open:
             return
-        if namespace.recovery is not None and self._what_is_kept() != self._keeps:
-            self._beat_for_all()
+        by_itself = True
         if isinstance(namespace, Namespace):
             self._copying.made(namespace)
+            # Its parent stands for one that a parent has made: there may be thousands of them.
+            by_itself = namespace.parent is None
+        if by_itself and namespace.recovery is not None and self._what_is_kept() != self._keeps:
+            self._beat_for_all()
 
     def _beat(self, sender: str, record: Beat) -> None:
         self.saw(sender, record.number, record.number)
