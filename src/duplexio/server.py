@@ -424,8 +424,8 @@ class Server(Broadcasting):
         """For an application this server is mounted in: `FastAPI(lifespan=io.lifespan)`.
 
         It starts the server early, also one that was closed before, closes it at the end, and enters the `lifespan`
-        option's own context. Given another
-        lifespan instead of an application, it returns one that does both: `FastAPI(lifespan=io.lifespan(mine))`.
+        option's own context. Given another lifespan instead of an application, it returns one that does both:
+        `FastAPI(lifespan=io.lifespan(mine))`.
         """
         if _is_lifespan(app):
             return lambda application: self._lifespan(application, app)
