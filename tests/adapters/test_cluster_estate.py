@@ -19,7 +19,7 @@ from duplexio.protocol.cluster_message import Inherit
 from duplexio.testing import MemoryBus, MemoryCluster
 from tests.hub.ends import Client, counts, serving, until
 
-from .test_cluster_recovery import Reader, three, turns
+from .test_cluster_recovery import Reader, overtaken, three, turns
 
 
 @contextlib.asynccontextmanager
@@ -240,16 +240,7 @@ async def test_more_has_come_than_is_kept_where_the_other_one_stands_still() -> 
             third.emit("e", number)
         await turns()
         connecting = asyncio.ensure_future(reader.connect(second))
-        inbox = buses[0]._inbox
-        await until(lambda: len(inbox) >= 11)
-        inbox.rotate(1)
-        question = inbox.popleft()
-        kept = list(inbox)
-        inbox.clear()
-        inbox.append(question)
-        buses[0].reading = True
-        await turns()
-        inbox.extend(kept)
+        await overtaken(buses[0], 11)
         assert not await connecting
         assert reader.events == []
 

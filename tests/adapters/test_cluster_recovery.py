@@ -36,6 +36,22 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
+async def overtaken(bus: MemoryBus, count: int) -> None:
+    """The newest of so many messages that a bus has not read yet is read before all others.
+
+    As it may be where a bus has several connections.
+    """
+    inbox = bus._inbox
+    await until(lambda: len(inbox) >= count)
+    newest = inbox.pop()
+    kept = list(inbox)
+    inbox.clear()
+    inbox.append(newest)
+    bus.reading = True
+    await turns()
+    inbox.extend(kept)
+
+
 class Reader:
     """A client that goes from server to server, as the JavaScript client does: with its `pid` and newest offset."""
 
@@ -172,17 +188,7 @@ async def test_what_only_the_new_server_has_got() -> None:
         second.emit("e", 3)
         await turns()
         connecting = asyncio.ensure_future(reader.connect(second))
-        # The question overtakes what the first has not read yet, as it may on a bus of several connections.
-        inbox = buses[0]._inbox
-        await until(lambda: len(inbox) >= 3)
-        inbox.rotate(1)
-        question = inbox.popleft()
-        kept = list(inbox)
-        inbox.clear()
-        inbox.append(question)
-        buses[0].reading = True
-        await turns()
-        inbox.extend(kept)
+        await overtaken(buses[0], 3)
         assert await connecting
         assert reader.events[:2] == [["e", 0], ["e", 1]]
         # Between two servers there is no order.

@@ -37,15 +37,21 @@ def port_of(worker: Worker) -> int:
     return int(worker.url.rpartition(":")[2])
 
 
+async def listening(url: str) -> list[Listener]:
+    """Clients that are in the room."""
+    listeners = [Listener(url) for _ in range(CLIENTS)]
+    for listener in listeners:
+        await listener.socket.connect()
+        await listener.socket.emit_with_ack("join", "room")
+    return listeners
+
+
 async def test_killed_with_copies(tmp_path: Path) -> None:
     """Its clients go on elsewhere, and miss nothing. Who had got what nobody else knew of begins anew."""
     async with workers(tmp_path, connection_state_recovery=True, recovery_copies=1) as here, forwarder() as balancer:
         first, second, third = [await here.start() for _ in range(3)]
         balancer.ports = [port_of(worker) for worker in (first, second, third)]
-        listeners = [Listener(balancer.url) for _ in range(CLIENTS)]
-        for listener in listeners:
-            await listener.socket.connect()
-            await listener.socket.emit_with_ack("join", "room")
+        listeners = await listening(balancer.url)
         speaker, _ = await here.client(third)
         for number in range(10):
             await speaker.emit_with_ack("tell", "room", number)
@@ -69,10 +75,7 @@ async def test_rolling_and_killing(tmp_path: Path) -> None:
     async with workers(tmp_path, connection_state_recovery=True) as here, forwarder() as balancer:
         first, second, third = [await here.start() for _ in range(3)]
         balancer.ports = [port_of(worker) for worker in (first, second, third)]
-        listeners = [Listener(balancer.url) for _ in range(CLIENTS)]
-        for listener in listeners:
-            await listener.socket.connect()
-            await listener.socket.emit_with_ack("join", "room")
+        listeners = await listening(balancer.url)
         speaker, _ = await here.client(third)
         numbers = itertools.count()
         stopped = False
