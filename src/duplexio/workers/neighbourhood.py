@@ -14,6 +14,7 @@ from duplexio.protocol.engine_handshake import BAD_REQUEST, Refusal, Request
 from duplexio.workers.bridge import WebSocketBridge, unanswered
 from duplexio.workers.bridged_websocket import BridgedWebSocket
 from duplexio.workers.descriptor import Adoption, pass_on
+from duplexio.workers.frame_stream import open_stream
 from duplexio.workers.relay_client import Asked, Channel, busy, gone, too_large
 from duplexio.workers.relay_listener import RelayListener
 from duplexio.workers.relay_message import Hello, hello, pack_request
@@ -179,13 +180,14 @@ class Neighbourhood:
         refusal = gone()
         try:
             async with asyncio.timeout(patience):
-                await self._engine.loop.create_unix_connection(lambda: bridge, sock=connection)
+                await open_stream(connection, bridge)
                 bridge.begin(payload)
                 refusal = await asyncio.shield(bridge.verdict)
         except TimeoutError:
             refusal = unanswered(patience)
         except OSError:
-            connection.close()
+            # It is gone, as is the answer already.
+            pass
         finally:
             if refusal is not None:
                 self._bridges.discard(bridge)
@@ -220,9 +222,8 @@ class Neighbourhood:
     async def _serve(self, connection: socket.socket, stream: Stream) -> None:
         self._streams.add(stream)
         try:
-            await self._engine.loop.connect_accepted_socket(lambda: stream, connection)
+            await open_stream(connection, stream)
         except OSError:
-            connection.close()
             stream.ended()
 
     # The end.

@@ -10,6 +10,7 @@ from typing import cast
 from duplexio.engine.neighbour import Asker
 from duplexio.engine.server import EngineServer
 from duplexio.protocol.engine_handshake import BAD_REQUEST, UNKNOWN_SID, Refusal, Request
+from duplexio.workers.frame_stream import open_stream
 from duplexio.workers.relay_message import (
     MAX_HEAD,
     Frames,
@@ -83,16 +84,16 @@ class Channel(asyncio.Protocol):
         self._early_size = 0
         self._ended = False
         self._leaving = False
-        self._connection = connection
+        self._unwanted = False
         # A neighbour that is stuck answers nothing; its client pings in vain for as long.
         self._patience = engine.options.ping_interval + engine.options.ping_timeout
+        # The loop itself keeps no task alive.
         self._opening = engine.loop.create_task(self._open(connection))
 
     async def _open(self, connection: socket.socket) -> None:
         try:
-            await self._engine.loop.create_unix_connection(lambda: self, sock=connection)
+            await open_stream(connection, self)
         except OSError:
-            connection.close()
             self._end()
 
     # What the hosts call.
@@ -142,12 +143,9 @@ class Channel(asyncio.Protocol):
     def _close(self) -> None:
         # From now on another is dialled.
         self._tell_lost()
+        self._unwanted = True
         if self._raw is not None:
             self._raw.close()
-        else:
-            self._opening.cancel()
-            self._connection.close()
-            self._end()
 
     def _close_unasked(self) -> None:
         if not self._pending:
@@ -188,6 +186,8 @@ class Channel(asyncio.Protocol):
         early, self._early = b"".join(self._early), []
         if early:
             raw.write(early)
+        if self._unwanted:
+            raw.close()
 
     def data_received(self, data: bytes) -> None:
         try:
