@@ -15,6 +15,7 @@ from typing import Any
 from picows import WSError, WSHandshakeError, WSTransport, ws_connect
 from python_socks.async_.asyncio import Proxy
 
+from duplexio.engine.lent_socket import LentSocket
 from duplexio.engine.transport import Sink
 from duplexio.engine.websocket import CLOSE_GRACE, HIGH_WATER, LOW_WATER, TEXT, WebSocketTransport
 from duplexio.protocol import websocket_masked_frame
@@ -142,7 +143,7 @@ async def dial(
     """
     found: list[tuple[str, str]] = []
     accepted = False
-    connections: list[socket.socket] = []
+    lent: list[LentSocket] = []
 
     def listen(request: Any, response: Any) -> ClientWebSocket:
         nonlocal accepted
@@ -153,8 +154,9 @@ async def dial(
         return transport
 
     async def reach(target: Any) -> socket.socket:
-        connections.append(await _reach(target.host, target.port, way))
-        return connections[-1]
+        connection = await _reach(target.host, target.port, way)
+        lent.append(LentSocket(connection))
+        return connection
 
     http_proxy = way.proxy if way.proxy is not None and way.proxy.startswith("http") else None
     try:
@@ -180,9 +182,8 @@ async def dial(
             raise ConnectionResetError("the connection was closed")
     except BaseException as error:
         # picows waits for the answer in a way that leaves the connection open where the waiting is cancelled.
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        for connection in lent:
+            connection.end()
         if isinstance(error, WSHandshakeError):
             status = _old_status(str(error)) if error.response is None else int(error.response.status)
             raise WebSocketRefused(status, _body(error), str(error)) from error

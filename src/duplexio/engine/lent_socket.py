@@ -1,0 +1,45 @@
+"""A connected socket that is given to a loop's `create_connection`, and what is left of it where that ends early."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+__all__ = ["LentSocket"]
+
+
+class LentSocket:
+    """Tells whether a socket object still has what it was made for.
+
+    uvloop (0.23) takes a connection from its socket object only a turn after it has begun to write. Where the peer ends
+    it in that turn, the object keeps a descriptor that was closed: with the number that the system gives to whatever is
+    opened next, and which the object closes when it is collected.
+    """
+
+    __slots__ = ("_identity", "_socket")
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._identity = _identity(connection.fileno())
+
+    def end(self) -> None:
+        """Ends the connection, where it is not over yet; its descriptor is closed by whoever has it now."""
+        descriptor = self._socket.fileno()
+        if descriptor < 0:
+            return
+        if _identity(descriptor) != self._identity:
+            self._socket.detach()
+            return
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """What no other open socket of this system has. None where it is closed, and always on Windows, whose sockets are
+    no descriptors; uvloop is not there."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
