@@ -35,6 +35,7 @@ ROWS: dict[str, int] = {
     "duplexio.workers": 4,
     "duplexio.server": 5,
     "duplexio.serving": 5,
+    "duplexio.wrapped": 5,
     "duplexio.client": 5,
     "duplexio.sync": 6,
     "duplexio.portal": 5,
