@@ -28,13 +28,13 @@ process.stdin.once("data", async () => {
 function make(count, transports) {
   return Array.from({ length: count }, () => {
     const socket = io(url, { transports, forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 300 });
-    const client = { socket, pids: [], reasons: [], unknown: 0, away: 0, answered: 0, unanswered: 0, heard: 0, wrong: 0 };
+    const client = { socket, pids: [], reasons: [], unknown: 0, absences: [], answered: 0, unanswered: 0, heard: 0, wrong: 0 };
     // Of the events for all: their numbers, and for each connect whether the session was recovered, and how many there
     // were before it.
     Object.assign(client, { told: [], connects: [] });
     let left = 0;
     socket.on("connect", async () => {
-      if (left) client.away = Math.max(client.away, performance.now() - left);
+      if (left) client.absences.push(performance.now() - left);
       client.connects.push([socket.recovered, client.told.length]);
       const id = socket.id;
       const pid = await socket.timeout(10_000).emitWithAck("pid").catch(() => null);

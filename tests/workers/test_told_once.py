@@ -27,7 +27,7 @@ COUNT, SECONDS = map(int, os.environ.get("DUPLEXIO_STRESS", "10 6").split())
 APPLICATIONS = ["recovering", "copying"] if MEASURING else ["recovering"]
 #: As fast as they can, where that is what was asked for.
 CLIENTS_PACE = 10 if MEASURING else PACE
-#: Milliseconds in which all are back. Beside other tests it is these that are waited for.
+#: Milliseconds in which those of a killed worker are back. Beside other tests it is these that are waited for.
 BACK_WITHIN = 5_000 if MEASURING else 15_000
 #: Seconds between two events for all.
 TELLING_PACE = 0.1
@@ -46,8 +46,8 @@ class Teller:
         self.pid = 0
         self.sent: list[int] = []
         self.may_be_lost: set[int] = set()
-        #: The first that each worker was given to tell: between two senders there is no order.
-        self.first: set[int] = set()
+        #: The first that each worker was given to tell: between what two of them send there is no order.
+        self.first: set[int] = {1}
 
     def worker_is_killed(self, pid: int) -> None:
         if pid == self.pid:
@@ -104,9 +104,13 @@ async def test_each_client_is_told_once(application: str) -> None:
     went_on = sum(all(recovered for recovered, _ in client["connects"][1:]) for client in of_killed)
     print(f"{application}: of {len(of_killed)} clients of the killed worker {went_on} went on")
     assert application == "recovering" or went_on > len(of_killed) / 2
-    away = sorted(client["away"] for client in report if client["away"])
-    print(f"{len(away)} were away, half of them for {away[len(away) // 2]:.0f} ms, and {away[-1]:.0f} at the most")
-    assert away[-1] < BACK_WITHIN
+    back = sorted(client["absences"][0] for client in of_killed)
+    print(f"{len(back)} lost their worker, half of them for {back[len(back) // 2]:.0f} ms, {back[-1]:.0f} at the most")
+    absences = sorted(absence for client in report for absence in client["absences"])
+    print(f"any absence: half of them {absences[len(absences) // 2]:.0f} ms, {absences[-1]:.0f} at the most")
+    assert back[-1] < BACK_WITHIN
+    # These had to be connected again with all others, and the clients' own processor was busy with it.
+    assert absences[-1] < 3 * BACK_WITHIN
 
 
 def fault_of(client: dict[str, Any], killed: int, sent: set[int], first: set[int]) -> str:
@@ -126,7 +130,7 @@ def fault_of(client: dict[str, Any], killed: int, sent: set[int], first: set[int
         "got a wrong answer": client["wrong"],
         "was not answered": client["unanswered"],
         "was told twice": len(told) != len(set(told)),
-        "was told in another order": any(b < a and a not in first for a, b in pairwise(told)),
+        "was told in another order": any(b < a for one in by_sender(told, first) for a, b in pairwise(one)),
         "began anew too often": len(gaps) > begun_anew,
         # A request of a session that its worker has ended, or whose worker was killed, may still come.
         "asked for an unknown session": client["unknown"] > len(client["reasons"]),
@@ -135,6 +139,12 @@ def fault_of(client: dict[str, Any], killed: int, sent: set[int], first: set[int
     wrong = [f"{words}: {seen}" for words, seen in table.items() if seen]
     shown = {name: value for name, value in client.items() if name != "told"}
     return f"{'; '.join(wrong)} {shown}, told {told}" if wrong else ""
+
+
+def by_sender(told: list[int], first: set[int]) -> list[list[int]]:
+    """What each worker was given to tell, in the order in which it was heard."""
+    starts = [*sorted(first), 1_000_000_000]
+    return [[number for number in told if start <= number < end] for start, end in pairwise(starts)]
 
 
 def between(told: list[int], place: int) -> range:
