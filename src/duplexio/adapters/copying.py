@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from duplexio.adapters.estate import SESSIONS, had, missed_by, sizes, told_packets, told_session, too_large
 from duplexio.errors import EncodeError
@@ -249,29 +249,29 @@ class Stream:
                     told, gone, filled = [], [], 0
                 # Looking at all takes longer than anybody is to wait.
                 await asyncio.sleep(0)
-            record, size = self._news_of(pid, everybody, entries)
-            if record is not None:
-                told.append(record)
-                filled += size
-            elif size < 0:
+            news = self._news_of(pid, everybody, entries)
+            if news == "gone":
                 gone.append(pid)
+            elif news is not None:
+                told.append(news[0])
+                filled += news[1]
         if told or gone or (everybody and self._told):
             # With nothing in it, too: it says how fresh the copy is.
             await self._send([], told, gone)
 
-    def _news_of(self, pid: str, confirmed: bool, entries: list[Entry]) -> tuple[Any, int]:
-        """How it is to be told and its size, where that is new; -1: that it is gone. `confirmed`: whether to ask."""
+    def _news_of(self, pid: str, confirmed: bool, entries: list[Entry]) -> tuple[Any, int] | Literal["gone"] | None:
+        """How it is to be told and its size; None where nothing is new. `confirmed`: whether to ask."""
         before = self._told.get(pid)
         session = self._session(pid)
         if session is None:
             self._told.pop(pid, None)
-            return None, -1 if before else 0
+            return "gone" if before else None
         number = had(self._log, session, entries) if confirmed else session.began
         number = max(number, before[2] if before else 0)
         try:
             state = session.rooms, cluster_message.likeness(session.data), number
             if state == before:
-                return None, 0
+                return None
             told = told_session(pid, session, number, self.namespace.hub.loop.time(), self._most)
             self._told[pid] = state
             return told
@@ -280,7 +280,7 @@ class Stream:
                 text = f"a session cannot be copied: {error}"
                 self.namespace.hub.reporter.fault("data_not_shared", "session", text)
             self._told[pid] = UNTELLABLE
-            return None, -1 if before and before is not UNTELLABLE else 0
+            return "gone" if before and before is not UNTELLABLE else None
 
     def moved(self, pid: str) -> None:
         """It does not have this session any more, unless it hears of that first: so it is told, here or gone."""
