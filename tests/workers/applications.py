@@ -91,8 +91,9 @@ def make_server(**options: Any) -> Server:
         server.to(room).emit("told", what)
 
     @server.on("tell everybody")
-    async def tell_everybody(socket: Socket, what: Any) -> None:
+    async def tell_everybody(socket: Socket, what: Any) -> int:
         server.emit("told", what)
+        return os.getpid()
 
     @server.on("fetch")
     async def fetch(socket: Socket, room: str) -> list[str]:

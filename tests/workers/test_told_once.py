@@ -44,10 +44,9 @@ class Teller:
         self._number = 0
         self._stopped = False
         self.pid = 0
-        self.sent: list[int] = []
+        #: Who told each: between what two workers send there is no order.
+        self.senders: dict[int, int] = {}
         self.may_be_lost: set[int] = set()
-        #: The first that each worker was given to tell: between what two of them send there is no order.
-        self.first: set[int] = {1}
 
     def worker_is_killed(self, pid: int) -> None:
         if pid == self.pid:
@@ -56,14 +55,11 @@ class Teller:
     async def run(self) -> None:
         async with self._socket as socket:
             self.pid = await socket.emit_with_ack("pid")
-            socket.on("connect", lambda: self.first.add(self._number + 1), inline=True)
             while not self._stopped:
                 self._number += 1
                 try:
-                    await socket.emit_with_ack("tell everybody", self._number, timeout=30)
-                    self.sent.append(self._number)
+                    self.senders[self._number] = await socket.emit_with_ack("tell everybody", self._number, timeout=30)
                 except duplexio.Disconnected:
-                    self.first.add(self._number + 1)
                     await socket.wait_connected(30)
                 await asyncio.sleep(TELLING_PACE)
 
@@ -96,9 +92,9 @@ async def test_each_client_is_told_once(application: str) -> None:
             report = await asyncio.to_thread(clients.stop)
         log = process.log
     assert len(report) == 2 * COUNT
-    assert len(teller.sent) > SECONDS
-    sent = set(teller.sent) - teller.may_be_lost
-    faults = [fault for client in report if (fault := fault_of(client, killed, sent, teller.first))]
+    assert len(teller.senders) > SECONDS
+    sent = teller.senders.keys() - teller.may_be_lost
+    faults = [fault for client in report if (fault := fault_of(client, killed, sent, teller.senders))]
     assert not faults, "\n".join([f"{len(faults)} of {len(report)} clients:", *faults[:20], log[-20_000:]])
     of_killed = [client for client in report if killed in client["pids"]]
     went_on = sum(all(recovered for recovered, _ in client["connects"][1:]) for client in of_killed)
@@ -113,7 +109,7 @@ async def test_each_client_is_told_once(application: str) -> None:
     assert absences[-1] < 3 * BACK_WITHIN
 
 
-def fault_of(client: dict[str, Any], killed: int, sent: set[int], first: set[int]) -> str:
+def fault_of(client: dict[str, Any], killed: int, sent: set[int], senders: dict[int, int]) -> str:
     """What went wrong for it, in words and with all that is known of it; empty where nothing did."""
     told: list[int] = client["told"]
     #: Where in `told` a session was begun anew: what was sent in between was not for it.
@@ -130,7 +126,7 @@ def fault_of(client: dict[str, Any], killed: int, sent: set[int], first: set[int
         "got a wrong answer": client["wrong"],
         "was not answered": client["unanswered"],
         "was told twice": len(told) != len(set(told)),
-        "was told in another order": any(b < a for one in by_sender(told, first) for a, b in pairwise(one)),
+        "was told in another order": any(b < a for one in by_sender(told, senders) for a, b in pairwise(one)),
         "began anew too often": len(gaps) > begun_anew,
         # A request of a session that its worker has ended, or whose worker was killed, may still come.
         "asked for an unknown session": client["unknown"] > len(client["reasons"]),
@@ -141,10 +137,9 @@ def fault_of(client: dict[str, Any], killed: int, sent: set[int], first: set[int
     return f"{'; '.join(wrong)} {shown}, told {told}" if wrong else ""
 
 
-def by_sender(told: list[int], first: set[int]) -> list[list[int]]:
-    """What each worker was given to tell, in the order in which it was heard."""
-    starts = [*sorted(first), 1_000_000_000]
-    return [[number for number in told if start <= number < end] for start, end in pairwise(starts)]
+def by_sender(told: list[int], senders: dict[int, int]) -> list[list[int]]:
+    """What each worker has told, in the order in which it was heard."""
+    return [[number for number in told if senders.get(number) == pid] for pid in set(senders.values())]
 
 
 def between(told: list[int], place: int) -> range:
