@@ -52,7 +52,7 @@ CHANNEL = "cluster"
 MEETING_SECONDS = 2.0
 #: How long one that closes waits for sessions that are on their way to it: as long as they are looked for.
 ARRIVING_SECONDS = 3.0
-#: Seconds in which what a server has left gets to another one, however busy that is.
+#: Seconds in which it is noticed by all who had a session of a server that has gone, however busy they are.
 LATELY = 5.0
 #: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
 MAX_SEEN = 1000
@@ -106,8 +106,9 @@ class Cluster:
         self.is_open = False
         #: Whether those that were there when it began are known.
         self._has_met = False
-        #: When it began, or another server has gone.
-        self._changed_at = 0.0
+        self._are_copied = options.recovery_copies > 0
+        #: When a server has gone whose sessions others may have.
+        self._left_at = -LATELY
         self._beat_timer: asyncio.TimerHandle | None = None
         self._requests: dict[int, Gathering] = {}
         self._request = 0
@@ -161,7 +162,7 @@ class Cluster:
         self._hearing.start(hub)
         self.bus.start(self, self._limits, hub.reporter)
         self.is_open = True
-        self._changed_at = self._loop.time()
+        self._left_at = -LATELY
         self._is_closing = False
         self._has_met = False
         for namespace in hub.namespaces.values():
@@ -276,9 +277,10 @@ class Cluster:
     # Sending.
 
     @property
-    def changed_lately(self) -> bool:
-        """Whether a server has gone a moment ago; one that has just come does not know, and says so, too."""
-        return self._loop.time() - self._changed_at < LATELY
+    def was_left_sessions(self) -> bool:
+        """Whether a server has gone a moment ago whose sessions another one may have got, and not have seen it go yet:
+        one that was closing, or of which copies are kept."""
+        return self._loop.time() - self._left_at < LATELY
 
     @property
     def is_single(self) -> bool:
@@ -408,7 +410,8 @@ class Cluster:
         if self.is_open:
             text = f"the server {node} has gone: {reason}; others now: {len(self.nodes)}"
             self._hub.reporter.note(text, self._quiet)
-            self._changed_at = self._loop.time()
+            if self._are_copied or node in self._closing_nodes:
+                self._left_at = self._loop.time()
         self._closing_nodes.discard(node)
         self._kept_by.pop(node, None)
         self._leaving.goes(node)

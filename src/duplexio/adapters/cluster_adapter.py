@@ -36,9 +36,9 @@ __all__ = ["ClusterAdapter"]
 
 #: How long a client that has come from another server waits for its session to be found; who has it answers at once.
 SEARCH_SECONDS = 3.0
-#: After so long, each time, a session that nobody has is looked for again where a server has closed a moment ago: what
-#: it has left to another one may still be on its way.
-SEARCH_AGAIN = (0.05, 0.1, 0.2, 0.4)
+#: After so long, each time, a session that nobody has is looked for again where a server has gone that may have left it
+#: to another one. That one sees it go in a turn of its loop; and a session that is lost costs its client all of this.
+SEARCH_AGAIN = (0.05, 0.2)
 #: How long what is on its way may take: a turn of the loop or two, but for a server that stands still.
 CATCH_UP_SECONDS = 1.0
 #: Bytes by which a record may grow over one of the same event: its numbers, and the timeout of a question.
@@ -236,7 +236,7 @@ class ClusterAdapter:
         asked_at = namespace.hub.loop.time()
         found = await self._find_session(namespace, pid, offset)
         for seconds in SEARCH_AGAIN:
-            if found or not self._cluster.changed_lately:
+            if found or not self._cluster.was_left_sessions:
                 break
             await asyncio.sleep(seconds)
             asked_at = namespace.hub.loop.time()
