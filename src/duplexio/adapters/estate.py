@@ -99,7 +99,7 @@ def _later(namespace: Namespace, left: InheritedLog, since: float) -> list[Entry
     later = []
     for number, entry in enumerate(left.later_in(own, None, since), left.log.number + 1):
         encoded = EncodedEvent.of_stored(namespace, entry.packet, own.offset_of(entry))
-        later.append(replace(entry, number=number, packet=encoded.packet(True, offset=left.log.offset(number))))
+        later.append(entry._replace(number=number, packet=encoded.packet(True, offset=left.log.offset(number))))
     return later
 
 

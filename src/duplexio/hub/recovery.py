@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from duplexio.hub.targets import Targets
 from duplexio.protocol.engine_packet import Outgoing
@@ -57,9 +57,11 @@ class Restored:
     after: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A packet that was stored; `origin` of one that every server of a cluster has got."""
+class Entry(NamedTuple):
+    """A packet that was stored; `origin` of one that every server of a cluster has got.
+
+    A tuple, since one is made at each emit: a frozen dataclass takes three times as long.
+    """
 
     number: int
     at: float
@@ -172,7 +174,10 @@ class Log:
         self._entries.append(entry)
         self._bytes += len(entry.packet)
         if entry.origin is not None:
-            self._by_origin.setdefault(entry.origin[0], deque()).append(entry)
+            same = self._by_origin.get(entry.origin[0])
+            if same is None:
+                same = self._by_origin[entry.origin[0]] = deque()
+            same.append(entry)
         self._forget_old(now)
         while len(self._entries) > self._max_packets or self._bytes > self._max_bytes:
             self._forget_oldest()
