@@ -23,10 +23,10 @@ from .test_supervisor import wait_all
 WORKERS = 4
 MEASURING = "DUPLEXIO_STRESS" in os.environ
 COUNT, SECONDS = map(int, os.environ.get("DUPLEXIO_STRESS", "10 6").split())
-#: With copies of sessions, too; beside other tests tests/adapters has them.
-APPLICATIONS = ["recovering", "copying"] if MEASURING else ["recovering"]
-#: As fast as they can, where that is what was asked for.
-CLIENTS_PACE = 10 if MEASURING else PACE
+#: And the milliseconds between two questions of a client: as fast as they can, where that is what was asked for. With
+#: copies of sessions, too, which come behind what they are of: far behind, where nobody has a processor to spare. Beside
+#: other tests it is tests/adapters that has them.
+APPLICATIONS = {"recovering": 10, "copying": 500} if MEASURING else {"recovering": PACE}
 #: Milliseconds in which those of a killed worker are back. Beside other tests it is these that are waited for.
 BACK_WITHIN = 5_000 if MEASURING else 15_000
 #: Seconds between two events for all.
@@ -67,12 +67,12 @@ class Teller:
         self._stopped = True
 
 
-@pytest.mark.parametrize("application", APPLICATIONS)
-async def test_each_client_is_told_once(application: str) -> None:
+@pytest.mark.parametrize(("application", "pace"), APPLICATIONS.items())
+async def test_each_client_is_told_once(application: str, pace: int) -> None:
     with running(*duplexio_run(f"applications:{application}", 0, "--workers", str(WORKERS)), folder=HERE) as process:
         port = await asyncio.to_thread(process.wait_listening)
         pids = await asyncio.to_thread(wait_all, process, WORKERS, port)
-        with Clients(port, COUNT, CLIENTS_PACE) as clients:
+        with Clients(port, COUNT, pace) as clients:
             await asyncio.sleep(SECONDS / 6)
             teller = Teller(port)
             telling = asyncio.create_task(teller.run())
