@@ -23,9 +23,9 @@ from .test_supervisor import wait_all
 WORKERS = 4
 MEASURING = "DUPLEXIO_STRESS" in os.environ
 COUNT, SECONDS = map(int, os.environ.get("DUPLEXIO_STRESS", "10 6").split())
-#: And the milliseconds between two questions of a client: as fast as they can, where that is what was asked for. With
-#: copies of sessions, too, which come behind what they are of: far behind, where nobody has a processor to spare. Beside
-#: other tests it is tests/adapters that has them.
+#: And the milliseconds between two questions of a client: as fast as they can, where that is what was asked for. Copies
+#: of sessions come behind what they are of: far behind, where nobody has a processor to spare. Beside other tests it is
+#: tests/adapters that has them.
 APPLICATIONS = {"recovering": 10, "copying": 500} if MEASURING else {"recovering": PACE}
 #: Milliseconds in which those of a killed worker are back. Beside other tests it is these that are waited for.
 BACK_WITHIN = 5_000 if MEASURING else 15_000
