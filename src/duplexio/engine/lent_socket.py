@@ -36,8 +36,8 @@ class LentSocket:
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:
-    """What no other open socket of this system has. None where it is closed, and always on Windows, whose sockets are
-    no descriptors; uvloop is not there."""
+    """What no other open socket has, where a system numbers them as Linux does. None where it is closed, and always on
+    Windows, whose sockets are no descriptors, and which has no uvloop."""
     try:
         status = os.fstat(descriptor)
     except OSError:
