@@ -7,10 +7,12 @@ import gc
 import os
 import socket
 import struct
-from typing import cast
+from typing import Any, cast
 
 import pytest
+import uvloop
 
+from duplexio.engine.http_client import HttpClient, HttpFailure, HttpOptions
 from duplexio.engine.lent_socket import LentSocket
 
 from .loops import LOOPS
@@ -88,4 +90,41 @@ def test_a_connection_that_lives_is_ended(loop: str) -> None:
             assert there.recv(100) == b""
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+def test_of_a_request_under_tls(base: Any) -> None:
+    """Which begins with a write of the loop's own."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    dialled: list[int] = []
+
+    class Loop(base):  # type: ignore[misc]
+        async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+            await super().sock_connect(sock, address)
+            dialled.append(sock.fileno())
+            # With a connection that was not accepted: it is reset.
+            listener.close()
+
+    async def main() -> None:
+        client = HttpClient(HttpOptions({}, None, None, None, 10, 1000, None))
+        with pytest.raises(HttpFailure) as failed:
+            await client.get(f"https://127.0.0.1:{port}/")
+        await client.close()
+        await asyncio.sleep(0.01)
+        files = [os.open(os.devnull, os.O_RDONLY)]
+        while files[-1] < dialled[0]:
+            files.append(os.open(os.devnull, os.O_RDONLY))
+        try:
+            assert dialled[0] in files
+            # Whose traceback has the socket object.
+            del failed
+            gc.collect()
+            os.fstat(dialled[0])
+        finally:
+            for file in files:
+                os.close(file)
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(main())

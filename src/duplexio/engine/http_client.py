@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from duplexio.engine.lent_socket import SafeSocket
 from duplexio.observe import SHOWN_CHARACTERS
 
 __all__ = ["Cookies", "HttpClient", "HttpFailure", "Response"]
@@ -196,7 +198,7 @@ class HttpClient:
             # The proxy resolves names: that is what most are there for.
             connector: Any = ProxyConnector.from_url(options.proxy, rdns=True, **more)
         else:
-            connector = aiohttp.TCPConnector(**more)
+            connector = aiohttp.TCPConnector(socket_factory=_socket, **more)
         return aiohttp.ClientSession(
             connector=connector,
             headers=dict(options.headers),
@@ -212,6 +214,12 @@ class HttpClient:
             await session.close()
             # Of TLS, the loop needs a turn to take the transports apart.
             await asyncio.sleep(0)
+
+
+def _socket(address: Any) -> socket.socket:
+    """aiohttp gives it to the loop, which begins a connection of TLS by writing: see `LentSocket`."""
+    family, kind, protocol, *_ = address
+    return SafeSocket(family, kind, protocol)
 
 
 def _elsewhere(error: Any, url: str) -> str:
