@@ -52,7 +52,7 @@ CHANNEL = "cluster"
 MEETING_SECONDS = 2.0
 #: How long one that closes waits for sessions that are on their way to it: as long as they are looked for.
 ARRIVING_SECONDS = 3.0
-#: Seconds in which it is noticed by all who had a session of a server that has gone, however busy they are.
+#: Seconds in which all servers notice that another one has gone, however busy they are.
 LATELY = 5.0
 #: Of how many servers it is remembered what they had sent: a busy host's, through a day of deploys.
 MAX_SEEN = 1000

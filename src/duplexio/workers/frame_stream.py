@@ -16,9 +16,10 @@ async def open_stream(connection: socket.socket, protocol: asyncio.Protocol) -> 
     """Gives a connection to the running loop, which closes it in the end, also where this is cancelled. Raises OSError.
 
     Dialled or accepted, it is given as an accepted one. What a loop does with it is the same, but uvloop (0.23) takes a
-    dialled one from its socket object only a turn after it has begun to write. Where the other worker dies in that
-    turn, the object keeps a descriptor that was closed, and when it is collected it closes whatever has that number by
-    then: a client's connection, or one that libuv is about to watch, for which it ends the process.
+    dialled one from its socket object only a turn after `connection_made`. Where that closes it, or what it writes
+    fails since the other worker has died, the object keeps a descriptor that was closed, and when it is collected it
+    closes whatever has that number by then: a client's connection, or one that libuv is about to watch, for which it
+    ends the process.
     """
     try:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
