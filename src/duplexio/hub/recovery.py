@@ -60,7 +60,7 @@ class Restored:
 class Entry(NamedTuple):
     """A packet that was stored; `origin` of one that every server of a cluster has got.
 
-    A tuple, since one is made at each emit: a frozen dataclass takes three times as long.
+    A tuple, since one is made at each emit: a frozen dataclass takes more than twice as long.
     """
 
     number: int
