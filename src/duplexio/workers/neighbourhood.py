@@ -41,8 +41,8 @@ SID_LENGTH = 20
 _CHARACTERS = frozenset(ALPHABET)
 #: WebSockets that this worker holds for others; each has two connections here, and its session's own limit there.
 MAX_BRIDGES = 10_000
-#: Seconds for others to answer the polls that are given back when this worker ends, which they do at once; and for the
-#: clients of connections that were given to this one to read the end.
+#: Seconds for others to answer the polls that are given back when this worker ends, which they do at once; for the
+#: clients of connections that were given to this one to read the end; and for others to read the last answers.
 RELEASE_TIMEOUT = 2.0
 #: Seconds between looks whether others can still find this worker.
 LOOK_INTERVAL = 1.0
@@ -225,6 +225,10 @@ class Neighbourhood:
             await open_stream(connection, stream)
         except OSError:
             stream.ended()
+        except asyncio.CancelledError:
+            # uvloop does not tell it.
+            stream.ended()
+            raise
 
     # The end.
 
@@ -256,6 +260,13 @@ class Neighbourhood:
             task.cancel()
         for stream in list(self._streams):
             stream.finish()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_TIMEOUT):
+                while asked := [stream for stream in self._streams if isinstance(stream, AskedStream)]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.002)
+        for stream in asked:
+            if stream.raw is not None:
+                stream.raw.abort()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 

@@ -59,6 +59,7 @@ class AskedStream(FrameStream):
         """`ended` is called when the stream has."""
         super().__init__(engine, engine.options.max_http_buffer_size + MAX_HEAD, early)
         self._told_ended = ended
+        self._finished = False
         #: Its own limit keeps the neighbour from asking for more at once.
         self._most = engine.options.max_relayed_requests
         self._open: dict[int, RelayedExchange] = {}
@@ -84,7 +85,19 @@ class AskedStream(FrameStream):
         unread = 0 if self.raw is None else self.raw.get_write_buffer_size()
         self.break_off(f"a neighbouring worker has not read {unread} bytes of answers for {READ_TIMEOUT:g} s")
 
+    def finish(self) -> None:
+        """Answers nothing more, and has the neighbour end the stream, when it has read what was sent.
+
+        If it was ended here, whatever the neighbour writes before it reads would fail, and uvloop drops what is unread
+        then.
+        """
+        self._finished = True
+        if self.raw is not None and not self.raw.is_closing():
+            self.raw.write_eof()
+
     def received(self, kind: Kind, number: int, payload: bytes) -> None:
+        if self._finished:
+            return
         if kind is Kind.ASK:
             self._ask(number, payload)
         elif kind is Kind.CANCEL:
@@ -169,6 +182,8 @@ class AskedStream(FrameStream):
         )
 
     def _write(self, kind: Kind, number: int, payload: bytes) -> None:
+        if self._finished:
+            return
         unread = 0 if self.raw is None else self.raw.get_write_buffer_size()
         if unread and unread + len(payload) > MAX_UNREAD:
             self.break_off(f"a neighbouring worker has not read {unread} bytes of answers")
