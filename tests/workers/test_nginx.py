@@ -111,7 +111,7 @@ def test_requests_that_go_round(tmp_path: Path) -> None:
     for client in report:
         assert client["connected"], client
         assert client["wrong"] == client["unanswered"] == 0, client
-        assert client["answered"] > 5, client
+        assert client["answered"] > 2, client
         if killed.pid not in client["pids"]:
             # A request that nginx had handed to the one that was killed is lost with it; its session is not.
             assert client["unknown"] == 0, client
