@@ -25,7 +25,7 @@ RUN = HERE / "run.mjs"
 
 # Cells which run at the same time. Each keeps a server and a client process busy, and some behaviours are about time.
 AT_ONCE = 2
-CELL_SECONDS = 120.0
+CELL_SECONDS = 240.0
 #: Hostings that `workers.py` knows.
 WORKERS = ("workers", "uvicorn-workers")
 

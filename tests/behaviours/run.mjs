@@ -17,7 +17,7 @@ const { values: options } = parseArgs({
     list: { type: "boolean", default: false },
     concurrency: { type: "string", default: "8" },
     // Seconds for a behaviour: twenty clients that poll need a dozen where other tests have the processors.
-    limit: { type: "string", default: "60" },
+    limit: { type: "string", default: "40" },
   },
 });
 
