@@ -7,30 +7,93 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import duplexio
-from tests.hosting.processes import duplexio_run, running
+from tests.hosting.processes import ServerProcess, duplexio_run, free_port, running
 
 from .pairs import HERE
 from .stress import PACE, Clients
-from .test_supervisor import wait_all
+from .test_servers import gunicorn, uvicorn
+from .test_supervisor import wait_until
 
 WORKERS = 4
 MEASURING = "DUPLEXIO_STRESS" in os.environ
 COUNT, SECONDS = map(int, os.environ.get("DUPLEXIO_STRESS", "10 6").split())
-#: And the milliseconds between two questions of a client: as fast as they can, where that is what was asked for. Copies
-#: of sessions come behind what they are of: far behind, where nobody has a processor to spare. Beside other tests it is
-#: tests/adapters that has them.
-APPLICATIONS = {"recovering": 10, "copying": 500} if MEASURING else {"recovering": PACE}
 #: Milliseconds in which those of a killed worker are back. Beside other tests it is these that are waited for.
 BACK_WITHIN = 5_000 if MEASURING else 15_000
 #: Seconds between two events for all.
 TELLING_PACE = 0.1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What serves, and the milliseconds between two questions of a client."""
+
+    name: str
+    command: Callable[[int], list[str]]
+    pace: int
+    #: Replaces these workers, one of which was killed before and is there again.
+    roll: Callable[[ServerProcess, list[int]], None]
+
+
+def roll_all(process: ServerProcess, pids: list[int]) -> None:
+    """All but the new one, and it, one by one."""
+    process.signal(signal.SIGHUP)
+    for pid in pids[1:]:
+        process.wait_for(rf"worker {pid} has ended", SECONDS + 60)
+
+
+def roll_one(process: ServerProcess, pids: list[int]) -> None:
+    """Its supervisor starts another one."""
+    os.kill(pids[1], signal.SIGTERM)
+    wait_until(lambda: pids[1] not in process.children())
+    wait_workers(process, started=WORKERS + 2)
+
+
+def wait_workers(process: ServerProcess, started: int) -> list[int]:
+    """Until as many as there have to be are there, and so many have started in all; their ids."""
+
+    def all_there() -> bool:
+        return len(workers_of(process)) == WORKERS and len(re.findall(STARTED, process.log)) >= started
+
+    wait_until(all_there)
+    return workers_of(process)
+
+
+def workers_of(process: ServerProcess) -> list[int]:
+    # uvicorn's, by way of multiprocessing, has a child beside its workers.
+    found = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in process.children()}
+    return [pid for pid, command in found.items() if b"resource_tracker" not in command]
+
+
+def duplexios(application: str) -> Callable[[int], list[str]]:
+    return lambda port: duplexio_run(f"applications:{application}", port, "--workers", str(WORKERS))
+
+
+#: What one of each writes.
+STARTED = r"Application startup complete"
+#: As fast as they can, where that is what was asked for. Copies of sessions come behind what they are of: far behind,
+#: where nobody has a processor to spare. Beside other tests it is tests/adapters that has them, and test_servers.py the
+#: other servers.
+SCENES = (
+    [
+        Scene("recovering", duplexios("recovering"), 10, roll_all),
+        Scene("copying", duplexios("copying"), 500, roll_all),
+        Scene("uvicorn", lambda port: uvicorn("applications:recovering", port), 10, roll_one),
+        Scene("gunicorn", lambda port: gunicorn("applications:recovering", port), 10, roll_one),
+    ]
+    if MEASURING
+    else [Scene("recovering", duplexios("recovering"), PACE, roll_all)]
+)
 
 
 class Teller:
@@ -67,12 +130,12 @@ class Teller:
         self._stopped = True
 
 
-@pytest.mark.parametrize(("application", "pace"), APPLICATIONS.items())
-async def test_each_client_is_told_once(application: str, pace: int) -> None:
-    with running(*duplexio_run(f"applications:{application}", 0, "--workers", str(WORKERS)), folder=HERE) as process:
+@pytest.mark.parametrize("scene", SCENES, ids=[scene.name for scene in SCENES])
+async def test_each_client_is_told_once(scene: Scene) -> None:
+    with running(*scene.command(free_port()), folder=HERE) as process:
         port = await asyncio.to_thread(process.wait_listening)
-        pids = await asyncio.to_thread(wait_all, process, WORKERS, port)
-        with Clients(port, COUNT, pace) as clients:
+        pids = await asyncio.to_thread(wait_workers, process, WORKERS)
+        with Clients(port, COUNT, scene.pace) as clients:
             await asyncio.sleep(SECONDS / 6)
             teller = Teller(port)
             telling = asyncio.create_task(teller.run())
@@ -81,10 +144,8 @@ async def test_each_client_is_told_once(application: str, pace: int) -> None:
             os.kill(killed, signal.SIGKILL)
             teller.worker_is_killed(killed)
             await asyncio.sleep(SECONDS / 6)
-            await asyncio.to_thread(wait_all, process, WORKERS, port)
-            process.signal(signal.SIGHUP)
-            for pid in pids[1:]:
-                await asyncio.to_thread(process.wait_for, rf"worker {pid} has ended", SECONDS + 60)
+            await asyncio.to_thread(wait_workers, process, WORKERS + 1)
+            await asyncio.to_thread(scene.roll, process, pids)
             await asyncio.sleep(SECONDS / 3)
             teller.stop()
             await telling
@@ -98,8 +159,8 @@ async def test_each_client_is_told_once(application: str, pace: int) -> None:
     assert not faults, "\n".join([f"{len(faults)} of {len(report)} clients:", *faults[:20], log[-20_000:]])
     of_killed = [client for client in report if killed in client["pids"]]
     went_on = sum(all(recovered for recovered, _ in client["connects"][1:]) for client in of_killed)
-    print(f"{application}: of {len(of_killed)} clients of the killed worker {went_on} went on")
-    assert application == "recovering" or went_on > len(of_killed) / 2
+    print(f"{scene.name}: of {len(of_killed)} clients of the killed worker {went_on} went on")
+    assert scene.name != "copying" or went_on > len(of_killed) / 2
     back = sorted(client["absences"][0] for client in of_killed)
     print(f"{len(back)} lost their worker, half of them for {back[len(back) // 2]:.0f} ms, {back[-1]:.0f} at the most")
     absences = sorted(absence for client in report for absence in client["absences"])
