@@ -1,5 +1,5 @@
 // Clients that keep asking, each request of a poll on a connection of its own, and what became of each.
-// A line on standard input ends it; the answer is a line of JSON.
+// It says in a line when all are connected. A line on standard input ends it; the answer is a line of JSON.
 
 import { createRequire } from "node:module";
 
@@ -11,11 +11,12 @@ let stopped = false;
 
 const clients = [...make(polling, ["polling"]), ...make(upgrade, ["polling", "websocket"])];
 const loops = clients.map(ask);
+Promise.all(clients.map(({ first }) => first)).then(() => process.stdout.write("connected\n"));
 
 process.stdin.once("data", async () => {
   stopped = true;
   await Promise.all(loops);
-  const report = clients.map(({ socket, ...rest }) => ({
+  const report = clients.map(({ socket, first, ...rest }) => ({
     connected: socket.connected,
     transport: socket.io.engine.transport.name,
     ...rest,
@@ -32,6 +33,7 @@ function make(count, transports) {
     // Of the events for all: their numbers, and for each connect whether the session was recovered, and how many there
     // were before it.
     Object.assign(client, { told: [], connects: [] });
+    client.first = new Promise((resolve) => socket.once("connect", resolve));
     let left = 0;
     socket.on("connect", async () => {
       if (left) client.absences.push(performance.now() - left);

@@ -14,11 +14,18 @@ PACE = 60
 
 class Clients:
     def __init__(self, port: int, count: int, pace: int = PACE) -> None:
-        """So many that poll, and so many that move to WebSocket; `pace`: milliseconds between two questions."""
+        """So many that poll, and so many that move to WebSocket, all of which are connected then.
+
+        `pace`: milliseconds between two questions.
+        """
         options = {"url": f"http://127.0.0.1:{port}", "polling": count, "upgrade": count, "pace": pace}
         self._process = subprocess.Popen(
             ["node", str(SCRIPT), json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+
+        # Nothing more comes before it is asked for.
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "connected\n"
 
     def stop(self) -> list[dict[str, Any]]:
         """What became of each."""
