@@ -23,9 +23,13 @@ class Clients:
             ["node", str(SCRIPT), json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-        # Nothing more comes before it is asked for.
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "connected\n"
+        try:
+            # Nothing more comes before it is asked for.
+            assert self._process.stdout.readline() == "connected\n"
+        except BaseException:
+            self.__exit__()
+            raise
 
     def stop(self) -> list[dict[str, Any]]:
         """What became of each."""

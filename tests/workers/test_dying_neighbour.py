@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from duplexio.engine.neighbour import Answer
 from duplexio.protocol.engine_handshake import Refusal
 from duplexio.workers.relay_client import Asked, Channel, gone
+from tests.engine.descriptors import taken_again
 from tests.engine.ends import engine, request
 from tests.engine.loops import LOOPS
 from tests.engine.waiting import until
@@ -30,22 +27,6 @@ class Poll:
 
     def unanswered(self, refusal: Refusal) -> None:
         self.refusal = refusal
-
-
-@contextmanager
-def taken_again(descriptor: int) -> Iterator[None]:
-    """The system gives this number to somebody else, who still has it at the end."""
-    files = [os.open(os.devnull, os.O_RDONLY)]
-    while files[-1] < descriptor:
-        files.append(os.open(os.devnull, os.O_RDONLY))
-    try:
-        assert descriptor in files
-        yield
-        gc.collect()
-        os.fstat(descriptor)
-    finally:
-        for file in files:
-            os.close(file)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
